@@ -1,0 +1,1 @@
+"""Pinnace: a container engine for one Linux host behind the Docker Engine API."""

@@ -1,0 +1,1 @@
+"""What each API version changed, seen from an older client."""

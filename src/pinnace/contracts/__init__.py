@@ -1,0 +1,1 @@
+"""What the engine needs from the host and the store; the docstrings are the contract."""

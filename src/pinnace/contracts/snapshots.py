@@ -1,0 +1,129 @@
+"""Filesystem states out of layers."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO, NewType, Protocol
+
+from pinnace.oci.digest import Digest
+
+ChainId = NewType("ChainId", str)  # "sha256:<hex>" over the diff ids below, OCI image-spec
+SnapshotKey = NewType("SnapshotKey", str)  # active snapshot; container id or temporary name
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Bytes and inodes that a snapshot takes on its own."""
+
+    size: int
+    inodes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One path that differs from the parent.
+
+    Attributes:
+        path: Absolute path inside the snapshot.
+        kind: 0 modified, 1 added, 2 deleted (Docker's numbers).
+    """
+
+    path: str
+    kind: int
+
+
+@dataclass(frozen=True, slots=True)
+class LayerStat:
+    """What unpacking a layer found.
+
+    Attributes:
+        diff_id: Digest of the uncompressed tar.
+        size: Sum of regular files' sizes, in bytes.
+        digest: Digest of the bytes as read (compressed or not).
+        compressed_size: Bytes as read.
+    """
+
+    diff_id: Digest
+    size: int
+    digest: Digest
+    compressed_size: int
+
+
+class Snapshots(Protocol):
+    """Layers and the writable states on top of them. All methods block: call them in a worker."""
+
+    driver: str  # "overlay2" or "vfs", as GET /info reports it
+
+    def has_layer(self, chain: ChainId) -> bool:
+        """Whether the committed layer exists."""
+        ...
+
+    def ingest_layer(self, parent: ChainId | None, source: BinaryIO) -> tuple[ChainId, LayerStat]:
+        """Unpack a layer tar (plain, gzip or zstd) on top of `parent`, atomically.
+
+        The chain id follows from parent and diff id; an existing equal layer is kept as it is.
+
+        Raises:
+            InvalidParameter: The tar is hostile, broken or over a limit; nothing remains.
+        """
+        ...
+
+    def prepare(self, key: SnapshotKey, parent: ChainId | None) -> None:
+        """Create an active (writable) snapshot.
+
+        Raises:
+            AlreadyExists: `key` is taken.
+            NotFound: `parent` is not committed.
+        """
+        ...
+
+    def mount(self, key: SnapshotKey, target: Path) -> None:
+        """Mount the active snapshot at an existing directory."""
+        ...
+
+    def unmount(self, target: Path) -> None:
+        """Undo `mount`; no error when nothing is mounted."""
+        ...
+
+    def commit(self, key: SnapshotKey, parent: ChainId | None) -> tuple[ChainId, LayerStat]:
+        """Make a committed layer out of the active snapshot's changes; the snapshot stays."""
+        ...
+
+    def export_layer(self, chain: ChainId, parent: ChainId | None, target: BinaryIO) -> None:
+        """Write the layer's changes as an uncompressed tar whose digest is the diff id."""
+        ...
+
+    def changes(self, key: SnapshotKey, parent: ChainId | None) -> Sequence[Change]:
+        """Return what differs from the parent, sorted by path."""
+        ...
+
+    def usage(self, key: SnapshotKey) -> Usage:
+        """Return the size of the active snapshot's own files."""
+        ...
+
+    def layer_usage(self, chain: ChainId) -> Usage:
+        """Return the size of the committed layer's own files."""
+        ...
+
+    def remove(self, key: SnapshotKey) -> None:
+        """Remove an active snapshot; no error when it does not exist."""
+        ...
+
+    def remove_layer(self, chain: ChainId) -> None:
+        """Remove a committed layer that nothing stands on."""
+        ...
+
+    def repair(self, keys: Iterable[SnapshotKey], chains: Iterable[ChainId]) -> Sequence[str]:
+        """Remove crash leftovers: what is neither in `keys` nor in `chains`; say what was done."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class UnpackLimits:
+    """Caps against layer bombs."""
+
+    max_entries: int = 2_000_000
+    max_bytes: int = 64 << 30
+    max_ratio: int = 2000  # unpacked to compressed, past 64 MiB
+    max_path: int = 4096
+    xattrs: frozenset[str] = field(default_factory=lambda: frozenset({"security.capability"}))

@@ -1,0 +1,1 @@
+"""Decisions: no HTTP bytes, no system calls, no SQL."""

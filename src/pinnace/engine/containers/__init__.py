@@ -1,0 +1,1 @@
+"""Containers: their life, streams, files and limits."""

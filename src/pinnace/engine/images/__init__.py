@@ -1,0 +1,1 @@
+"""Images: loading, saving, tagging, deleting."""

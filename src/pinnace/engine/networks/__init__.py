@@ -1,0 +1,1 @@
+"""Networks: addresses, wanted rules, published ports."""

@@ -1,0 +1,1 @@
+"""Side effects; each module implements one contract."""

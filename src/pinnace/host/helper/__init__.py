@@ -1,0 +1,1 @@
+"""Small programs that run outside the daemon."""

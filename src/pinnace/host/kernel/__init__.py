@@ -1,0 +1,1 @@
+"""Wrappers of system calls, one function each."""

@@ -1,0 +1,1 @@
+"""The OCI runtime, control groups and the client of the supervisor."""

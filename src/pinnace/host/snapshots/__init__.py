@@ -1,0 +1,1 @@
+"""Filesystem states out of layers."""

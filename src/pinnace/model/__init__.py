@@ -1,0 +1,1 @@
+"""Frozen records of the newest API version, shared by every layer."""

@@ -1,0 +1,1 @@
+"""Image and runtime specifications: pure, touches nothing."""

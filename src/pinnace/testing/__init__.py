@@ -1,0 +1,1 @@
+"""Fakes of every contract, contract suites, builders of records."""

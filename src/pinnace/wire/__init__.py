@@ -1,0 +1,1 @@
+"""Request envelopes of the newest API version."""
