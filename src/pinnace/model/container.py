@@ -15,7 +15,7 @@ from pinnace.model.record import ContainerId, ImageId, Record
 Status = Literal["created", "running", "paused", "restarting", "removing", "exited", "dead"]
 
 
-class HealthConfig(Record):
+class HealthConfig(Record, frozen=True, kw_only=True):
     """How a container's health is probed; durations in nanoseconds, 0: inherit or default."""
 
     test: list[str] | None = None
@@ -26,7 +26,7 @@ class HealthConfig(Record):
     start_interval: int = 0
 
 
-class ContainerConfig(Record):
+class ContainerConfig(Record, frozen=True, kw_only=True):
     """What a container is, apart from the host it runs on."""
 
     hostname: str = ""
@@ -55,21 +55,21 @@ class ContainerConfig(Record):
     shell: list[str] | None = None
 
 
-class WeightDevice(Record):
+class WeightDevice(Record, frozen=True, kw_only=True):
     """Block IO weight (10..1000) of one device."""
 
     path: str = ""
     weight: int = 0
 
 
-class ThrottleDevice(Record):
+class ThrottleDevice(Record, frozen=True, kw_only=True):
     """Block IO limit of one device, in bytes or operations per second."""
 
     path: str = ""
     rate: int = 0
 
 
-class DeviceMapping(Record):
+class DeviceMapping(Record, frozen=True, kw_only=True):
     """A host device inside the container."""
 
     path_on_host: str = ""
@@ -77,7 +77,7 @@ class DeviceMapping(Record):
     cgroup_permissions: str = ""
 
 
-class DeviceRequest(Record):
+class DeviceRequest(Record, frozen=True, kw_only=True):
     """Devices asked for by capability (GPUs, CDI)."""
 
     driver: str = ""
@@ -87,7 +87,7 @@ class DeviceRequest(Record):
     options: dict[str, str] | None = None
 
 
-class Ulimit(Record):
+class Ulimit(Record, frozen=True, kw_only=True):
     """A resource limit: `name` without RLIMIT_, lower case; -1: unlimited."""
 
     name: str = ""
@@ -95,21 +95,21 @@ class Ulimit(Record):
     soft: int = 0
 
 
-class LogConfig(Record):
+class LogConfig(Record, frozen=True, kw_only=True):
     """Log driver and its options."""
 
     type: str = ""
     config: dict[str, str] | None = None
 
 
-class RestartPolicy(Record):
+class RestartPolicy(Record, frozen=True, kw_only=True):
     """When a container is started again."""
 
     name: Literal["", "no", "always", "unless-stopped", "on-failure"] = ""
     maximum_retry_count: int = 0
 
 
-class BindOptions(Record):
+class BindOptions(Record, frozen=True, kw_only=True):
     """Options of a bind mount."""
 
     propagation: str = ""
@@ -119,14 +119,14 @@ class BindOptions(Record):
     read_only_force_recursive: bool = False
 
 
-class VolumeDriverConfig(Record):
+class VolumeDriverConfig(Record, frozen=True, kw_only=True):
     """Volume driver and its options."""
 
     name: str = ""
     options: dict[str, str] | None = None
 
 
-class VolumeOptions(Record):
+class VolumeOptions(Record, frozen=True, kw_only=True):
     """Options of a volume mount."""
 
     no_copy: bool = False
@@ -135,13 +135,13 @@ class VolumeOptions(Record):
     subpath: str = ""
 
 
-class ImageOptions(Record):
+class ImageOptions(Record, frozen=True, kw_only=True):
     """Options of an image mount."""
 
     subpath: str = ""
 
 
-class TmpfsOptions(Record):
+class TmpfsOptions(Record, frozen=True, kw_only=True):
     """Options of a tmpfs mount; `mode` is the octal file mode as a number."""
 
     size_bytes: int = 0
@@ -149,7 +149,7 @@ class TmpfsOptions(Record):
     options: list[list[str]] | None = None
 
 
-class Mount(Record):
+class Mount(Record, frozen=True, kw_only=True):
     """A mount as asked for with `--mount`."""
 
     type: str = ""
@@ -163,7 +163,7 @@ class Mount(Record):
     tmpfs_options: TmpfsOptions | None = None
 
 
-class HostConfig(Record):
+class HostConfig(Record, frozen=True, kw_only=True):
     """How a container sits on its host. Sizes in bytes; 0: no limit or default."""
 
     binds: list[str] | None = None
@@ -243,7 +243,7 @@ class HostConfig(Record):
     io_maximum_bandwidth: int = field(name="IOMaximumBandwidth", default=0)
 
 
-class HealthResult(Record):
+class HealthResult(Record, frozen=True, kw_only=True):
     """One probe; times are RFC 3339."""
 
     start: str
@@ -252,7 +252,7 @@ class HealthResult(Record):
     output: str
 
 
-class Health(Record):
+class Health(Record, frozen=True, kw_only=True):
     """Result of the last probes, oldest first, at most five."""
 
     status: Literal["none", "starting", "healthy", "unhealthy"] = "starting"
@@ -260,7 +260,7 @@ class Health(Record):
     log: list[HealthResult] | None = None
 
 
-class MountPoint(Record, omit_defaults=True):
+class MountPoint(Record, frozen=True, kw_only=True, omit_defaults=True):
     """A mount as it was made; fields without meaning for the type are left out."""
 
     type: str
@@ -273,7 +273,7 @@ class MountPoint(Record, omit_defaults=True):
     propagation: str = field()
 
 
-class ContainerState(Record):
+class ContainerState(Record, frozen=True, kw_only=True):
     """State as inspect shows it; times RFC 3339, `0001-01-01T00:00:00Z` for never."""
 
     status: Status = "created"
@@ -290,7 +290,7 @@ class ContainerState(Record):
     health: Health | msgspec.UnsetType = msgspec.UNSET
 
 
-class NetworkSettings(Record):
+class NetworkSettings(Record, frozen=True, kw_only=True):
     """A container's place on the network."""
 
     sandbox_id: str = field(name="SandboxID", default="")
@@ -299,14 +299,14 @@ class NetworkSettings(Record):
     networks: dict[str, EndpointSettings] = {}
 
 
-class DriverData(Record):
+class DriverData(Record, frozen=True, kw_only=True):
     """Storage driver and its paths on the host."""
 
     name: str
     data: dict[str, str] | None = None
 
 
-class ContainerInspect(Record):
+class ContainerInspect(Record, frozen=True, kw_only=True):
     """`GET /containers/{id}/json`, API 1.56."""
 
     id: str
@@ -336,7 +336,7 @@ class ContainerInspect(Record):
     network_settings: NetworkSettings
 
 
-class PortSummary(Record, omit_defaults=True):
+class PortSummary(Record, frozen=True, kw_only=True, omit_defaults=True):
     """One port of a container in the list."""
 
     ip: str = field(name="IP", default="")
@@ -345,27 +345,27 @@ class PortSummary(Record, omit_defaults=True):
     type: str = field()
 
 
-class SummaryHostConfig(Record, omit_defaults=True):
+class SummaryHostConfig(Record, frozen=True, kw_only=True, omit_defaults=True):
     """The part of the host config that the list shows."""
 
     network_mode: str = field()
     annotations: dict[str, str] | None = None
 
 
-class SummaryNetworks(Record):
+class SummaryNetworks(Record, frozen=True, kw_only=True):
     """The part of the network settings that the list shows."""
 
     networks: dict[str, EndpointSettings]
 
 
-class SummaryHealth(Record):
+class SummaryHealth(Record, frozen=True, kw_only=True):
     """Health in the list."""
 
     status: str
     failing_streak: int
 
 
-class ContainerSummary(Record):
+class ContainerSummary(Record, frozen=True, kw_only=True):
     """One entry of `GET /containers/json`, API 1.56."""
 
     id: str
@@ -386,7 +386,7 @@ class ContainerSummary(Record):
     mounts: list[MountPoint]
 
 
-class RunState(Record):
+class RunState(Record, frozen=True, kw_only=True):
     """What the engine knows about a container's process. Times: Unix nanoseconds, 0: never.
 
     Attributes:
@@ -406,7 +406,7 @@ class RunState(Record):
     health: Health | None = None
 
 
-class MountRecord(Record):
+class MountRecord(Record, frozen=True, kw_only=True):
     """A mount resolved at create.
 
     Attributes:
@@ -442,7 +442,7 @@ class MountRecord(Record):
     asked: bool = False
 
 
-class Container(Record):
+class Container(Record, frozen=True, kw_only=True):
     """The engine's record of a container; stored whole.
 
     Attributes:

@@ -7,7 +7,7 @@ from msgspec import field
 from pinnace.model.record import Record
 
 
-class PortBinding(Record):
+class PortBinding(Record, frozen=True, kw_only=True):
     """A host address and port; both strings on the wire, "" for any."""
 
     host_ip: str = ""
@@ -18,7 +18,7 @@ class PortBinding(Record):
 PortMap: TypeAlias = dict[str, list[PortBinding] | None]
 
 
-class EndpointIPAMConfig(Record, omit_defaults=True):
+class EndpointIPAMConfig(Record, frozen=True, kw_only=True, omit_defaults=True):
     """Addresses the user asked for."""
 
     ipv4_address: str = field(name="IPv4Address", default="")
@@ -26,7 +26,7 @@ class EndpointIPAMConfig(Record, omit_defaults=True):
     link_local_ips: list[str] | None = field(name="LinkLocalIPs", default=None)
 
 
-class EndpointSettings(Record):
+class EndpointSettings(Record, frozen=True, kw_only=True):
     """A container's endpoint: what was asked for, and what it got while running."""
 
     ipam_config: EndpointIPAMConfig | None = field(name="IPAMConfig", default=None)

@@ -5,14 +5,14 @@ from msgspec import field
 from pinnace.model.record import Record
 
 
-class Actor(Record):
+class Actor(Record, frozen=True, kw_only=True):
     """What the event is about."""
 
     id: str = field(name="ID")
     attributes: dict[str, str]
 
 
-class Event(Record):
+class Event(Record, frozen=True, kw_only=True):
     """Something that happened. `time` in seconds, `time_nano` in nanoseconds (Unix)."""
 
     type: str

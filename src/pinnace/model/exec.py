@@ -5,7 +5,7 @@ from msgspec import field
 from pinnace.model.record import ContainerId, ExecId, Record
 
 
-class ExecConfig(Record):
+class ExecConfig(Record, frozen=True, kw_only=True):
     """What to run; body of `POST /containers/{id}/exec`."""
 
     user: str = ""
@@ -21,7 +21,7 @@ class ExecConfig(Record):
     cmd: list[str] | None = None
 
 
-class Exec(Record):
+class Exec(Record, frozen=True, kw_only=True):
     """The engine's record of an exec. Execs die with the container; they are not stored.
 
     Attributes:
@@ -38,7 +38,7 @@ class Exec(Record):
     pid: int = 0
 
 
-class ExecProcess(Record, rename=None):
+class ExecProcess(Record, frozen=True, kw_only=True, rename=None):
     """The process part of exec inspect; lower-case keys on the wire."""
 
     arguments: list[str]
@@ -48,7 +48,7 @@ class ExecProcess(Record, rename=None):
     user: str = ""
 
 
-class ExecInspect(Record):
+class ExecInspect(Record, frozen=True, kw_only=True):
     """`GET /exec/{id}/json`, API 1.56."""
 
     id: str = field(name="ID")

@@ -5,14 +5,14 @@ from msgspec import UNSET, UnsetType, field
 from pinnace.model.record import Record
 
 
-class VolumeUsage(Record):
+class VolumeUsage(Record, frozen=True, kw_only=True):
     """Bytes on disk and number of containers using it; -1: not computed."""
 
     size: int = -1
     ref_count: int = -1
 
 
-class Volume(Record):
+class Volume(Record, frozen=True, kw_only=True):
     """A named place for data, outside any container."""
 
     created_at: str
@@ -25,7 +25,7 @@ class Volume(Record):
     usage_data: VolumeUsage | UnsetType = UNSET
 
 
-class VolumeCreate(Record):
+class VolumeCreate(Record, frozen=True, kw_only=True):
     """Body of `POST /volumes/create`."""
 
     name: str = ""
@@ -35,16 +35,16 @@ class VolumeCreate(Record):
     cluster_volume_spec: dict[str, object] | None = None
 
 
-class VolumeList(Record):
+class VolumeList(Record, frozen=True, kw_only=True):
     """`GET /volumes`."""
 
     volumes: list[Volume]
     warnings: list[str] | None = None
 
 
-class PruneReport(Record):
+class PruneReport(Record, frozen=True, kw_only=True):
     """What a prune call removed and how many bytes came back."""
 
-    volumes_deleted: list[str] | None | UnsetType = field(default=UNSET)
-    containers_deleted: list[str] | None | UnsetType = field(default=UNSET)
+    volumes_deleted: list[str] | UnsetType | None = field(default=UNSET)
+    containers_deleted: list[str] | UnsetType | None = field(default=UNSET)
     space_reclaimed: int = 0
