@@ -1,0 +1,72 @@
+"""Starts our daemon for tests, with the interface of `tests.support.dockerd`."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+from tests.support import cgroups
+from tests.support.engine import Engine, make_root, remove_link
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+DEFAULT_BRIDGE = "pnt0"
+DEFAULT_SUBNET = "10.213.0.1/24"
+
+
+def start(
+    root: Path,
+    *,
+    bridge: str | None = DEFAULT_BRIDGE,
+    subnet: str = DEFAULT_SUBNET,
+    arguments: tuple[str, ...] = (),
+    python: str = sys.executable,
+) -> Engine:
+    """Start `pinnace daemon` below `root` and wait until it answers.
+
+    Args:
+        root: Directory for everything it writes; short, and on a file system for overlay.
+        bridge: Name of the default bridge; None gives containers no bridge network.
+        subnet: Address of the bridge with its prefix length.
+        arguments: More arguments of the daemon.
+        python: Interpreter whose environment has pinnace installed.
+    """
+    root = make_root(root)
+    cgroups.prepare()
+    network = [f"--bridge={bridge}", f"--bip={subnet}"] if bridge else ["--bridge=none"]
+    engine = Engine(
+        name="pinnace",
+        command=[
+            python,
+            "-m",
+            "pinnace.cli.main",
+            "daemon",
+            f"--host=unix://{root}/pinnace.sock",
+            f"--data-root={root}/data",
+            f"--exec-root={root}/exec",
+            f"--pidfile={root}/pinnace.pid",
+            f"--config-file={root}/daemon.json",
+            *network,
+            *arguments,
+        ],
+        root=root,
+        socket=root / "pinnace.sock",
+        log=root / "pinnace.log",
+        environment={"PATH": os.environ["PATH"], "HOME": str(root), "PYTHONDEVMODE": "0"},
+    )
+    (root / "daemon.json").write_text("{}\n")
+    if bridge is not None:
+        engine.cleanup.append(lambda: remove_link(bridge))
+        engine.cleanup.append(lambda: remove_table(f"pinnace-{bridge}"))
+    engine.launch()
+    return engine
+
+
+def remove_table(name: str) -> None:
+    """Delete a table of the packet filter, of any family, if it exists."""
+    for family in ("ip", "ip6", "inet"):
+        command = ["nft", "delete", "table", family, name]
+        subprocess.run(command, check=False, capture_output=True)
