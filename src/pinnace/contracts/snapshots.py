@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, NewType, Protocol
 
+from pinnace.oci.chain import ChainId as ChainId  # part of this contract
 from pinnace.oci.digest import Digest
 
-ChainId = NewType("ChainId", str)  # "sha256:<hex>" over the diff ids below, OCI image-spec
 SnapshotKey = NewType("SnapshotKey", str)  # active snapshot; container id or temporary name
 
 

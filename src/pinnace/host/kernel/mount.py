@@ -1,0 +1,130 @@
+"""mount(2) and its relatives, one function per operation."""
+
+import ctypes
+import errno
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+_LIBC = ctypes.CDLL(None, use_errno=True)
+_SYS_MOVE_MOUNT, _SYS_FSOPEN, _SYS_FSCONFIG, _SYS_FSMOUNT = 429, 430, 431, 432
+_FSCONFIG_SET_STRING, _FSCONFIG_CMD_CREATE = 1, 6
+_FSOPEN_CLOEXEC = _FSMOUNT_CLOEXEC = 1
+_MOVE_MOUNT_F_EMPTY_PATH = 4
+_AT_FDCWD = -100
+_MNT_DETACH, _UMOUNT_NOFOLLOW = 2, 8
+_PAGE = 4096
+
+MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC = 1, 2, 4, 8
+MS_REMOUNT, MS_BIND, MS_REC = 32, 4096, 16384
+MS_PRIVATE, MS_SLAVE, MS_SHARED = 1 << 18, 1 << 19, 1 << 20
+
+
+def mount(source: str, target: Path, fstype: str, *, flags: int = 0, data: str = "") -> None:
+    """Mount a filesystem at an existing directory or file.
+
+    Raises:
+        OSError: As mount(2); the filename is the target.
+    """
+    result = _LIBC.mount(
+        os.fsencode(source),
+        os.fsencode(target),
+        os.fsencode(fstype),
+        ctypes.c_ulong(flags),
+        os.fsencode(data) if data else None,
+    )
+    _check(result, target)
+
+
+def bind(source: Path, target: Path, *, recursive: bool = False, read_only: bool = False) -> None:
+    """Make `source` visible at `target` as well.
+
+    Raises:
+        OSError: As mount(2); nothing is left mounted.
+    """
+    mount(str(source), target, "", flags=MS_BIND | (MS_REC if recursive else 0))
+    if read_only:
+        try:
+            mount("", target, "", flags=MS_BIND | MS_REMOUNT | MS_RDONLY)
+        except OSError:
+            unmount(target)
+            raise
+
+
+def make_private(target: Path) -> None:
+    """Stop mount events from spreading to and from `target`."""
+    mount("", target, "", flags=MS_PRIVATE)
+
+
+def unmount(target: Path, *, detach: bool = True) -> bool:
+    """Take the topmost mount off `target`; return whether there was one.
+
+    With `detach` a busy mount disappears from the tree now and is freed when unused.
+    """
+    flags = _UMOUNT_NOFOLLOW | (_MNT_DETACH if detach else 0)
+    if _LIBC.umount2(os.fsencode(target), flags) == 0:
+        return True
+    code = ctypes.get_errno()
+    if code in (errno.EINVAL, errno.ENOENT):  # not a mount point; not there
+        return False
+    raise OSError(code, os.strerror(code), str(target))
+
+
+def mount_overlay(
+    target: Path, *, lower: Sequence[str], upper: str, work: str, options: Sequence[str] = ()
+) -> None:
+    """Mount an overlay; `lower` is topmost first.
+
+    mount(2) takes one page of options. Past that the new mount API passes the layers one by one
+    (`lowerdir+`, Linux 6.5, overlayfs.rst).
+
+    Raises:
+        OSError: As mount(2) or fsconfig(2).
+    """
+    pairs = (f"lowerdir={':'.join(map(_escape, lower))}", f"upperdir={_escape(upper)}")
+    data = ",".join((*pairs, f"workdir={_escape(work)}", *options))
+    if len(os.fsencode(data)) < _PAGE:
+        mount("overlay", target, "overlay", data=data)
+        return
+    settings = [("lowerdir+", path) for path in lower]
+    settings += [("upperdir", upper), ("workdir", work)]
+    settings += [(key, value) for key, _, value in (option.partition("=") for option in options)]
+    _mount_by_steps("overlay", target, settings)
+
+
+def _escape(path: str) -> str:
+    """Protect what separates layers and options (overlayfs.rst; fs/overlayfs/params.c)."""
+    return path.replace("\\", "\\\\").replace(":", "\\:").replace(",", "\\,")
+
+
+def _mount_by_steps(fstype: str, target: Path, settings: Sequence[tuple[str, str]]) -> None:
+    context = _check(_LIBC.syscall(_SYS_FSOPEN, fstype.encode(), _FSOPEN_CLOEXEC), target)
+    try:
+        for key, value in settings:
+            result = _LIBC.syscall(
+                _SYS_FSCONFIG, context, _FSCONFIG_SET_STRING, key.encode(), os.fsencode(value), 0
+            )
+            _check(result, target)
+        _check(_LIBC.syscall(_SYS_FSCONFIG, context, _FSCONFIG_CMD_CREATE, None, None, 0), target)
+        tree = _check(_LIBC.syscall(_SYS_FSMOUNT, context, _FSMOUNT_CLOEXEC, 0), target)
+        try:
+            result = _LIBC.syscall(
+                _SYS_MOVE_MOUNT,
+                tree,
+                b"",
+                _AT_FDCWD,
+                os.fsencode(target),
+                _MOVE_MOUNT_F_EMPTY_PATH,
+            )
+            _check(result, target)
+        finally:
+            os.close(tree)
+    finally:
+        os.close(context)
+
+
+def _check(result: int, target: Path) -> int:
+    if result < 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code), str(target))
+    return result

@@ -1,0 +1,89 @@
+"""The directory of active snapshots, common to every snapshot driver."""
+
+import errno
+import re
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pinnace.contracts.snapshots import ChainId, SnapshotKey
+from pinnace.errors import AlreadyExists, InvalidParameter, NotFound
+from pinnace.host.snapshots.layers import LayerDirectory
+
+_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
+
+
+class ActiveDirectory:
+    """`snapshots/<key>/` with a `parent` file and what the driver puts beside it."""
+
+    def __init__(self, root: Path, layers: LayerDirectory) -> None:
+        """Use (and make) `snapshots/` below `root`."""
+        self._root = root / "snapshots"
+        self._tmp = root / "tmp"
+        self._layers = layers
+        self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def path(self, key: SnapshotKey) -> Path:
+        """Return where the snapshot is, or would be.
+
+        Raises:
+            InvalidParameter: The key cannot name a directory.
+        """
+        if not _KEY.fullmatch(key):
+            raise InvalidParameter(f"invalid snapshot key: {key!r}")
+        return self._root / key
+
+    def existing(self, key: SnapshotKey) -> Path:
+        """Return the snapshot's directory.
+
+        Raises:
+            NotFound: There is none.
+        """
+        path = self.path(key)
+        if not path.is_dir():
+            raise NotFound(f"snapshot does not exist: {key}")
+        return path
+
+    def parent(self, key: SnapshotKey) -> ChainId | None:
+        """Return the layer that the snapshot stands on."""
+        text = (self.existing(key) / "parent").read_text()
+        return ChainId(text) if text else None
+
+    @contextmanager
+    def create(self, key: SnapshotKey, parent: ChainId | None) -> Iterator[Path]:
+        """Give a temporary directory to fill; it becomes the snapshot at the end.
+
+        Raises:
+            AlreadyExists: `key` is taken.
+            NotFound: `parent` is not committed.
+        """
+        final = self.path(key)
+        if final.exists():
+            raise AlreadyExists(f"snapshot already exists: {key}")
+        if parent is not None:
+            self._layers.read(parent)
+        staged = Path(tempfile.mkdtemp(prefix="snapshot-", dir=self._tmp))
+        try:
+            yield staged
+            (staged / "parent").write_text(parent or "")
+            staged.rename(final)
+        except BaseException as exc:
+            self._layers.discard(staged)
+            if isinstance(exc, OSError) and exc.errno in (errno.EEXIST, errno.ENOTEMPTY):
+                raise AlreadyExists(f"snapshot already exists: {key}") from exc
+            raise
+
+    def remove(self, key: SnapshotKey) -> None:
+        """Remove a snapshot; no error when it does not exist."""
+        self._layers.discard(self.path(key))
+
+    def repair(self, keys: Iterable[SnapshotKey]) -> list[str]:
+        """Remove snapshots not in `keys`."""
+        wanted = set(keys)
+        done = []
+        for path in self._root.iterdir():
+            if path.name not in wanted:
+                self._layers.discard(path)
+                done.append(f"removed unused snapshot {path.name[:12]}")
+        return done

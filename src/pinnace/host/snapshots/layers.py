@@ -1,0 +1,282 @@
+"""The directory of committed layers, common to every snapshot driver.
+
+`layers/<chain hex>/` holds `diff/` (the tree), `recipe` (see recipe.py), `orphans/` (files which
+the layer's own tar replaced; usually absent) and `layer.json` (`LayerRecord`). A layer directory
+is filled under `tmp/` and renamed, so what has its final name is complete.
+"""
+
+import os
+import secrets
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+import msgspec
+
+from pinnace.contracts.snapshots import LayerStat, UnpackLimits
+from pinnace.errors import Internal, NotFound
+from pinnace.host.content.inflate import InflatedLayer
+from pinnace.host.kernel.paths import directory, open_in_root
+from pinnace.host.snapshots.recipe import Content, HashingWriter, RecipeWriter, final_paths
+from pinnace.host.snapshots.tree import remove_tree
+from pinnace.host.snapshots.unpack import TreeRules, TreeWriter
+from pinnace.oci.chain import ChainId, chain_id
+from pinnace.oci.digest import Digest, digest_hex, parse_digest
+from pinnace.oci.tar_reader import ByteStream, TarReader
+
+_COPY_CHUNK = 1 << 20
+_ORPHAN_PREFIX = b"\0orphans/"
+
+
+class LayerRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """What `layer.json` keeps.
+
+    Attributes:
+        diff_id: Digest of the uncompressed tar.
+        digest: Digest of the bytes it came as.
+        compressed_size: Their count.
+        size: Sum of the files' sizes.
+        inodes: Files, directories and the rest.
+        parent: Chain id of the layer below.
+        link: Short name below `l/`, for mount options.
+        opaque: The layer hides everything below it.
+    """
+
+    diff_id: Digest
+    digest: Digest
+    compressed_size: int
+    size: int
+    inodes: int
+    parent: ChainId | None
+    link: str
+    opaque: bool = False
+
+    def stat(self) -> LayerStat:
+        """Return the part that callers of the contract see."""
+        return LayerStat(self.diff_id, self.size, self.digest, self.compressed_size)
+
+
+class StagedLayer:
+    """A layer being unpacked in a temporary directory."""
+
+    def __init__(self, path: Path, recipe: RecipeWriter) -> None:
+        self.path = path
+        self.diff = path / "diff"
+        self.recipe = recipe
+        self.opaque = False
+        self._orphans = 0
+
+    def keep_orphan(self, parent: int, base: bytes, path: bytes) -> None:
+        """Move what the archive itself replaces out of the tree; the recipe needs its content."""
+        orphans = self.path / "orphans"
+        orphans.mkdir(mode=0o700, exist_ok=True)
+        target = orphans / str(self._orphans)
+        os.rename(base, os.fsencode(target), src_dir_fd=parent)
+        self.recipe.moved(path, self._orphans)
+        self._orphans += 1
+
+
+class LayerDirectory:
+    """Committed layers below a storage root."""
+
+    def __init__(self, root: Path) -> None:
+        """Use (and make) `layers/`, `l/` and `tmp/` below `root`."""
+        self._layers = root / "layers"
+        self._links = root / "l"
+        self._tmp = root / "tmp"
+        for path in (root, self._layers, self._links, self._tmp):
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._records: dict[ChainId, LayerRecord] = {}
+
+    def path(self, chain: ChainId) -> Path:
+        """Return where the layer is, or would be."""
+        return self._layers / digest_hex(parse_digest(chain))
+
+    def has(self, chain: ChainId) -> bool:
+        """Whether the layer is committed."""
+        return chain in self._records or (self.path(chain) / "layer.json").exists()
+
+    def read(self, chain: ChainId) -> LayerRecord:
+        """Return the record of a committed layer.
+
+        Raises:
+            NotFound: It is not committed.
+        """
+        record = self._records.get(chain)
+        if record is None:
+            try:
+                encoded = (self.path(chain) / "layer.json").read_bytes()
+            except FileNotFoundError as exc:
+                raise NotFound(f"layer does not exist: {chain}") from exc
+            record = msgspec.json.decode(encoded, type=LayerRecord)
+            self._records[chain] = record
+        return record
+
+    def stack(self, chain: ChainId | None) -> Iterator[tuple[ChainId, LayerRecord]]:
+        """Yield the layers which are visible at `chain`, topmost first."""
+        while chain is not None:
+            record = self.read(chain)
+            yield chain, record
+            chain = None if record.opaque else record.parent
+
+    def link(self, record: LayerRecord) -> Path:
+        """Return the short path of a layer's tree."""
+        return self._links / record.link
+
+    @contextmanager
+    def stage(self) -> Iterator[StagedLayer]:
+        """Make a place to unpack into; what is left of it afterwards is removed."""
+        path = Path(tempfile.mkdtemp(prefix="layer-", dir=self._tmp))
+        try:
+            (path / "diff").mkdir(mode=0o755)
+            with (path / "recipe").open("wb") as target:
+                yield StagedLayer(path, RecipeWriter(target))
+        finally:
+            remove_tree(path)
+
+    def unpack(
+        self,
+        staged: StagedLayer,
+        source: BinaryIO,
+        parent: ChainId | None,
+        *,
+        rules: TreeRules,
+        limits: UnpackLimits,
+    ) -> tuple[ChainId, LayerStat]:
+        """Unpack the tar `source` into the staged directory and commit it on top of `parent`.
+
+        Raises:
+            InvalidParameter: The tar is hostile, broken or over a limit.
+        """
+        with directory(staged.diff) as root_fd, InflatedLayer(source, limits) as inflated:
+            writer = TreeWriter(root_fd, rules, limits=limits, recipe=staged.recipe)
+            writer.write_all(TarReader(ByteStream(iter(inflated)), staged.recipe.raw))
+        staged.recipe.close()
+        record = LayerRecord(
+            diff_id=inflated.diff_id,
+            digest=inflated.digest,
+            compressed_size=inflated.compressed_size,
+            size=writer.size,
+            inodes=writer.inodes,
+            parent=parent,
+            link=secrets.token_hex(8),
+            opaque=staged.opaque,
+        )
+        return self._commit(staged, record)
+
+    def export(self, chain: ChainId, target: BinaryIO) -> None:
+        """Write the layer's tar, byte for byte as it came.
+
+        Raises:
+            NotFound: The layer is not committed.
+            Internal: The layer was changed or damaged on disk: the digest is wrong. `target` has
+                the bytes by then; the caller must treat them as void.
+        """
+        record = self.read(chain)
+        out = HashingWriter(target)
+        base = self.path(chain)
+        with (
+            (base / "recipe").open("rb") as source,
+            directory(base) as base_fd,
+            directory(base / "diff") as diff_fd,
+        ):
+            for item in final_paths(source):
+                if isinstance(item, Content):
+                    _copy_content(item, diff_fd, base_fd, out)
+                else:
+                    out.write(item.data)
+        if "sha256:" + out.hexdigest() != record.diff_id:
+            raise Internal(f"layer {chain} is damaged: its content does not match its digest")
+
+    def remove(self, chain: ChainId) -> None:
+        """Remove a layer; no error when it does not exist."""
+        path = self.path(chain)
+        try:
+            link = self.link(self.read(chain))
+        except NotFound:
+            link = None
+        self._records.pop(chain, None)
+        self.discard(path)
+        if link is not None:
+            link.unlink(missing_ok=True)
+
+    def discard(self, path: Path) -> None:
+        """Make `path` disappear at once, then remove what it held."""
+        grave = self._tmp / f"removed-{secrets.token_hex(8)}"
+        try:
+            path.rename(grave)
+        except FileNotFoundError:
+            return
+        remove_tree(grave)
+
+    def repair(self, chains: Iterable[ChainId]) -> list[str]:
+        """Remove temporary directories, layers not in `chains`, and dangling links."""
+        done = []
+        for leftover in self._tmp.iterdir():
+            remove_tree(leftover)
+            done.append(f"removed unfinished {leftover.name}")
+        wanted = {digest_hex(parse_digest(chain)) for chain in chains}
+        for path in self._layers.iterdir():
+            if path.name not in wanted or not (path / "layer.json").exists():
+                self._records.pop(ChainId(f"sha256:{path.name}"), None)
+                self.discard(path)
+                done.append(f"removed unused layer {path.name[:12]}")
+        for link in self._links.iterdir():
+            if not link.exists():
+                link.unlink()
+        return done
+
+    def _commit(self, staged: StagedLayer, record: LayerRecord) -> tuple[ChainId, LayerStat]:
+        chain = chain_id(record.parent, record.diff_id)
+        if self.has(chain):
+            return chain, self._as_asked(chain, record)
+        final = self.path(chain)
+        write_durably(staged.path / "layer.json", msgspec.json.encode(record))
+        link = self._links / record.link
+        link.symlink_to(Path("..") / "layers" / final.name / "diff")
+        try:
+            staged.path.rename(final)
+        except OSError:
+            link.unlink()
+            if not self.has(chain):
+                raise
+            return chain, self._as_asked(chain, record)  # another thread was faster
+        with directory(self._layers) as descriptor:
+            os.fsync(descriptor)
+        self._records[chain] = record
+        return chain, record.stat()
+
+    def _as_asked(self, chain: ChainId, record: LayerRecord) -> LayerStat:
+        # The tree is the one we have; the form it came in this time is what was asked about.
+        kept = self.read(chain)
+        return LayerStat(kept.diff_id, kept.size, record.digest, record.compressed_size)
+
+
+def write_durably(path: Path, data: bytes) -> None:
+    """Write a new file and wait until it is on disk."""
+    with path.open("xb") as target:
+        target.write(data)
+        target.flush()
+        os.fsync(target.fileno())
+
+
+def _copy_content(item: Content, diff_fd: int, base_fd: int, out: HashingWriter) -> None:
+    root_fd, path = diff_fd, item.path
+    if path.startswith(_ORPHAN_PREFIX):
+        root_fd, path = base_fd, path[1:]
+    try:
+        descriptor = open_in_root(root_fd, path, os.O_RDONLY | os.O_NOFOLLOW, follow=False)
+    except OSError as exc:
+        raise Internal(f"layer is damaged: {path!r}: {exc.strerror}") from exc
+    try:
+        left = item.size
+        while left:
+            data = os.read(descriptor, min(left, _COPY_CHUNK))
+            if not data:
+                raise Internal(f"layer is damaged: {path!r} is shorter than it was")
+            out.write(data)
+            left -= len(data)
+    finally:
+        os.close(descriptor)

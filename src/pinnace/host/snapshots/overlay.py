@@ -1,0 +1,186 @@
+"""Snapshots on overlayfs.
+
+`snapshots/<key>/` holds `upper/` (what the container changed), `work/` (for the kernel) and
+`parent` (chain id). Layers are in the form overlayfs reads: whiteouts are character devices 0/0,
+opaque directories carry `trusted.overlay.opaque` (Documentation/filesystems/overlayfs.rst).
+"""
+
+import errno
+import os
+import stat
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import BinaryIO
+
+from pinnace.contracts.snapshots import (
+    ChainId,
+    LayerStat,
+    SnapshotKey,
+    UnpackLimits,
+    Usage,
+)
+from pinnace.host.kernel import mount
+from pinnace.host.kernel.paths import O_PATH_DIRECTORY, directory, open_in_root
+from pinnace.host.snapshots.active import ActiveDirectory
+from pinnace.host.snapshots.layers import LayerDirectory, StagedLayer
+from pinnace.host.snapshots.tree import measure
+
+OPAQUE_XATTR = "trusted.overlay.opaque"
+# What another kernel default could turn on would put state into the upper directory which a layer
+# tar cannot express.
+_OPTIONS = ("index=off", "metacopy=off", "redirect_dir=nofollow")
+
+
+class OverlaySnapshots:
+    """Implements `contracts.snapshots.Snapshots`; its docstrings hold here."""
+
+    driver = "overlay2"
+
+    def __init__(self, root: Path, *, limits: UnpackLimits | None = None) -> None:
+        """Keep layers and snapshots below `root`, which is made if needed (mode 0700)."""
+        self._limits = limits or UnpackLimits()
+        self._layers = LayerDirectory(root)
+        self._active = ActiveDirectory(root, self._layers)
+        self._empty = root / "empty"
+        self._empty.mkdir(mode=0o755, exist_ok=True)
+
+    def has_layer(self, chain: ChainId) -> bool:
+        """See the contract."""
+        return self._layers.has(chain)
+
+    def ingest_layer(self, parent: ChainId | None, source: BinaryIO) -> tuple[ChainId, LayerStat]:
+        """See the contract."""
+        below = [self._layers.link(record) for _, record in self._layers.stack(parent)]
+        with self._layers.stage() as staged, ExitStack() as descriptors:
+            rules = _OverlayRules(staged, [descriptors.enter_context(directory(p)) for p in below])
+            rules.implied(descriptors.enter_context(directory(staged.diff)), b"")
+            return self._layers.unpack(staged, source, parent, rules=rules, limits=self._limits)
+
+    def prepare(self, key: SnapshotKey, parent: ChainId | None) -> None:
+        """See the contract."""
+        with self._active.create(key, parent) as staged:
+            upper = staged / "upper"
+            upper.mkdir(mode=0o755)
+            (staged / "work").mkdir(mode=0o700)
+            # The merged root has the attributes of the upper one.
+            lower = self._empty if parent is None else self._layers.path(parent) / "diff"
+            status = lower.stat()
+            os.chown(upper, status.st_uid, status.st_gid)
+            upper.chmod(stat.S_IMODE(status.st_mode))
+
+    def mount(self, key: SnapshotKey, target: Path) -> None:
+        """See the contract."""
+        path = self._active.existing(key)
+        below = self._layers.stack(self._active.parent(key))
+        lower = [str(self._layers.link(record)) for _, record in below]
+        mount.mount_overlay(
+            target,
+            lower=lower or [str(self._empty)],
+            upper=str(path / "upper"),
+            work=str(path / "work"),
+            options=_OPTIONS,
+        )
+
+    def unmount(self, target: Path) -> None:
+        """See the contract."""
+        mount.unmount(target)
+
+    def export_layer(self, chain: ChainId, parent: ChainId | None, target: BinaryIO) -> None:
+        """See the contract."""
+        self._layers.export(chain, target)
+
+    def usage(self, key: SnapshotKey) -> Usage:
+        """See the contract."""
+        return measure(self._active.existing(key) / "upper")
+
+    def layer_usage(self, chain: ChainId) -> Usage:
+        """See the contract."""
+        record = self._layers.read(chain)
+        return Usage(record.size, record.inodes)
+
+    def remove(self, key: SnapshotKey) -> None:
+        """See the contract."""
+        self._active.remove(key)
+
+    def remove_layer(self, chain: ChainId) -> None:
+        """See the contract."""
+        self._layers.remove(chain)
+
+    def repair(self, keys: Iterable[SnapshotKey], chains: Iterable[ChainId]) -> Sequence[str]:
+        """See the contract."""
+        return self._active.repair(keys) + self._layers.repair(chains)
+
+
+class _OverlayRules:
+    """Unpacks a layer into its own directory, in the form overlayfs reads."""
+
+    def __init__(self, staged: StagedLayer, lower: Sequence[int]) -> None:
+        self._staged = staged
+        self._lower = lower
+        self._uncovered = b""
+
+    def displace(self, parent: int, base: bytes, path: bytes) -> None:
+        status = os.stat(base, dir_fd=parent, follow_symlinks=False)
+        self._uncovered = path if is_whiteout(status) else b""
+        if stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode):
+            self._staged.keep_orphan(parent, base, path)
+        else:
+            os.unlink(base, dir_fd=parent)
+
+    def covered(self, parent: int, base: bytes, path: bytes) -> None:
+        # A directory where a whiteout was must go on hiding what is below.
+        if self._uncovered == path:
+            _set_opaque(parent, base)
+
+    def whiteout(self, parent: int, base: bytes, path: bytes) -> None:
+        try:
+            os.mknod(base, stat.S_IFCHR, 0, dir_fd=parent)
+        except FileExistsError:
+            # The layer's own entry stays (image-spec, layer.md, "Whiteouts") but hides the rest.
+            status = os.stat(base, dir_fd=parent, follow_symlinks=False)
+            if stat.S_ISDIR(status.st_mode):
+                _set_opaque(parent, base)
+
+    def opaque(self, parent: int, path: bytes) -> None:
+        if path:
+            _set_opaque(parent, b".")
+        else:
+            # The kernel does not look for the mark on a layer's root.
+            self._staged.opaque = True
+
+    def implied(self, descriptor: int, path: bytes) -> None:
+        """Give a directory that the tar leaves out the attributes it has below."""
+        for lower in self._lower:
+            try:
+                found = open_in_root(lower, path, O_PATH_DIRECTORY, follow=False)
+            except FileNotFoundError:
+                continue
+            except OSError as exc:
+                if exc.errno in (errno.ENOTDIR, errno.ELOOP):
+                    return  # a whiteout, file or link hides what is deeper
+                raise
+            try:
+                status = os.fstat(found)
+            finally:
+                os.close(found)
+            os.fchown(descriptor, status.st_uid, status.st_gid)
+            os.fchmod(descriptor, stat.S_IMODE(status.st_mode))
+            return
+
+    def created(self, path: bytes) -> None:
+        """Nothing to note."""
+
+
+def is_whiteout(status: os.stat_result) -> bool:
+    """Whether overlayfs takes this for a deleted entry."""
+    return stat.S_ISCHR(status.st_mode) and status.st_rdev == 0
+
+
+def _set_opaque(parent: int, base: bytes) -> None:
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(base, flags, dir_fd=parent)
+    try:
+        os.setxattr(descriptor, OPAQUE_XATTR, b"y")
+    finally:
+        os.close(descriptor)

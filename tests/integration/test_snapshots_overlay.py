@@ -1,0 +1,108 @@
+"""Overlay snapshots on the real kernel."""
+
+import gzip
+import hashlib
+import io
+
+import pytest
+import zstandard
+from tests.support.archives import file, folder, hardlink, symlink, tar_of
+
+from pinnace.contracts.snapshots import SnapshotKey
+from pinnace.host.snapshots.overlay import OverlaySnapshots
+
+pytestmark = pytest.mark.root
+KEY = SnapshotKey("active")
+
+
+@pytest.fixture
+def snapshots(tmp_path):
+    return OverlaySnapshots(tmp_path / "store")
+
+
+@pytest.fixture
+def mounted(snapshots, tmp_path):
+    """Return a function that mounts a chain and gives the directory."""
+    targets = []
+
+    def at(chain, key=KEY):
+        target = tmp_path / f"mnt-{key}"
+        target.mkdir()
+        snapshots.prepare(key, chain)
+        snapshots.mount(key, target)
+        targets.append(target)
+        return target
+
+    yield at
+    for target in targets:
+        snapshots.unmount(target)
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress, zstandard.ZstdCompressor().compress])
+def test_a_layer_becomes_visible_whatever_its_compression(snapshots, mounted, pack):
+    tar = tar_of(folder("etc"), file("etc/name", b"pinnace"), symlink("link", "etc/name"))
+    chain, stat = snapshots.ingest_layer(None, io.BytesIO(pack(tar)))
+    assert stat.diff_id == chain == "sha256:" + hashlib.sha256(tar).hexdigest()
+    assert stat.digest == "sha256:" + hashlib.sha256(pack(tar)).hexdigest()
+    assert (mounted(chain) / "link").read_bytes() == b"pinnace"
+
+
+def test_whiteouts_and_opaque_directories_hide_what_is_below(snapshots, mounted):
+    lower = tar_of(folder("d"), file("d/a"), file("d/b"), folder("o"), file("o/old"), file("gone"))
+    upper = tar_of(
+        file("d/.wh.a", b""), file("o/.wh..wh..opq", b""), file("o/new"), file(".wh.gone", b"")
+    )
+    below, _ = snapshots.ingest_layer(None, io.BytesIO(lower))
+    chain, _ = snapshots.ingest_layer(below, io.BytesIO(upper))
+    root = mounted(chain)
+    assert sorted(str(p.relative_to(root)) for p in root.rglob("*")) == ["d", "d/b", "o", "o/new"]
+
+
+def test_an_opaque_root_hides_every_layer_below(snapshots, mounted):
+    below, _ = snapshots.ingest_layer(None, io.BytesIO(tar_of(file("old"))))
+    chain, _ = snapshots.ingest_layer(
+        below, io.BytesIO(tar_of(file(".wh..wh..opq", b""), file("new")))
+    )
+    assert [p.name for p in mounted(chain).iterdir()] == ["new"]
+
+
+def test_a_directory_that_the_tar_leaves_out_keeps_its_attributes(snapshots, mounted):
+    below, _ = snapshots.ingest_layer(
+        None, io.BytesIO(tar_of(folder(".", mode=0o711), folder("tmp", mode=0o1777, uid=7)))
+    )
+    chain, _ = snapshots.ingest_layer(below, io.BytesIO(tar_of(file("tmp/x"))))
+    root = mounted(chain)
+    assert (root / "tmp").stat().st_mode & 0o7777 == 0o1777
+    assert (root / "tmp").stat().st_uid == 7
+    assert root.stat().st_mode & 0o7777 == 0o711
+
+
+def test_export_gives_back_the_exact_bytes_even_of_files_the_tar_replaces(snapshots):
+    tar = (
+        tar_of(
+            file("a", b"first"),
+            file("a", b"second"),
+            folder("d"),
+            file("d/f", b"in dir"),
+            symlink("l", "d"),
+            file("l/g", b"through link"),
+            file("d2/x", b"1"),
+            symlink("d2", "d"),
+            hardlink("h", "a"),
+            file("a", b"third"),
+            file("long/" + "n" * 200, b"pax"),
+        )
+        + b"\0" * 1024
+        + b"rubbish behind the end"
+    )
+    chain, _ = snapshots.ingest_layer(None, io.BytesIO(tar))
+    out = io.BytesIO()
+    snapshots.export_layer(chain, None, out)
+    assert out.getvalue() == tar
+
+
+def test_a_hundred_layers_mount(snapshots, mounted):
+    chain = None
+    for number in range(120):
+        chain, _ = snapshots.ingest_layer(chain, io.BytesIO(tar_of(file(f"f{number}"))))
+    assert len(list(mounted(chain).iterdir())) == 120
