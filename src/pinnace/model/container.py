@@ -105,7 +105,7 @@ class LogConfig(Record, frozen=True, kw_only=True):
 class RestartPolicy(Record, frozen=True, kw_only=True):
     """When a container is started again."""
 
-    name: Literal["", "no", "always", "unless-stopped", "on-failure"] = ""
+    name: str = ""  # "", no, always, unless-stopped, on-failure
     maximum_retry_count: int = 0
 
 

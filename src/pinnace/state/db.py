@@ -17,14 +17,12 @@ _MIGRATION = re.compile(r"(\d{4})_[a-z0-9_]+\.sql")
 
 
 def migrations() -> list[tuple[int, str]]:
-    """Return every migration as (number, SQL), in order, without gaps from 1 on."""
-    found = sorted(
+    """Return every migration as (number, SQL), in order; a test checks that there are no gaps."""
+    return sorted(
         (int(match[1]), entry.read_text())
         for entry in resources.files("pinnace.state.migrations").iterdir()
         if (match := _MIGRATION.fullmatch(entry.name))
     )
-    assert [number for number, _ in found] == list(range(1, len(found) + 1)), "migrations gap"
-    return found
 
 
 def connect(path: Path) -> sqlite3.Connection:
@@ -52,8 +50,8 @@ def migrate(connection: sqlite3.Connection) -> int:
     version = int(connection.execute("PRAGMA user_version").fetchone()[0])
     if version > len(known):
         raise Unavailable(
-            f"the database has schema {version}, this Pinnace knows {len(known)}: it was written by"
-            " a newer version"
+            f"the database has schema {version}, this Pinnace knows {len(known)}:"
+            " it was written by a newer version"
         )
     for number, sql in known[version:]:
         connection.executescript(
