@@ -1,9 +1,15 @@
 """Sandboxes (network namespaces), the bridge, and the packet rules."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Interface
-from typing import Protocol
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from typing import Protocol, TypeAlias
+
+# Names inside the table, shared by whoever writes the ruleset and whoever changes its elements.
+# (host address, protocol, host port) -> (container address, container port)
+MAP_BY_ADDRESS = "published_by_address"
+# (protocol, host port) -> (container address, container port), for every local address
+MAP_ANY_ADDRESS = "published_any_address"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +45,7 @@ class EndpointSpec:
         gateway: Default route; None: no default route.
         mac: `02:42:…`.
         mtu: Bytes.
+        isolated: Cannot talk to other isolated endpoints of the bridge (icc is off).
     """
 
     bridge: str
@@ -48,6 +55,7 @@ class EndpointSpec:
     gateway: IPv4Address | None
     mac: str
     mtu: int = 1500
+    isolated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +77,33 @@ class Published:
     container_port: int
 
 
+@dataclass(frozen=True, slots=True)
+class RulesetSpec:
+    """What the packet rules of a daemon depend on; published ports are map elements beside it.
+
+    Attributes:
+        table: nftables table, the daemon's own.
+        bridges: Every bridge of the daemon.
+        api_ports: TCP ports of the daemon's API, closed to containers.
+    """
+
+    table: str
+    bridges: tuple[BridgeSpec, ...]
+    api_ports: tuple[int, ...] = ()
+
+
+# Writes the ruleset as text for `nft -f`; decided in engine.networks.rules, applied by the host.
+RulesetWriter: TypeAlias = Callable[[RulesetSpec], str]
+
+
 class NetStack(Protocol):
     """Side effects of networking. Idempotent where it says so; all methods are coroutines."""
 
     async def ensure_bridge(self, bridge: BridgeSpec) -> None:
         """Create or correct the bridge and its rules (NAT, isolation). Idempotent.
+
+        Cheap when nothing is to do, so that callers may ask before every endpoint; then it also
+        notices when somebody flushed the packet rules, and writes them again.
 
         Raises:
             Unavailable: nft or the kernel lacks what is needed; the message names it.
@@ -106,7 +136,7 @@ class NetStack(Protocol):
         Raises:
             Conflict: In use; message as dockerd's, "Bind for 0.0.0.0:80 failed: port is already
                 allocated" when another container holds it, otherwise "failed to bind host port
-                for 0.0.0.0:80:…: address already in use".
+                0.0.0.0:80/tcp: address already in use".
         """
         ...
 
@@ -115,15 +145,30 @@ class NetStack(Protocol):
         ...
 
     async def publish(self, ports: Sequence[Published]) -> None:
-        """Lead host ports to containers, all or none. Idempotent."""
+        """Lead host ports to containers, all or none. Idempotent; takes over a port led elsewhere.
+
+        Raises:
+            Unavailable: No bridge was ensured, or the kernel refused.
+        """
         ...
 
     async def unpublish(self, ports: Sequence[Published]) -> None:
         """Undo `publish`. Idempotent."""
         ...
 
+    async def routes(self) -> Sequence[IPv4Network]:
+        """List the networks the host already routes or is part of, to choose a free subnet."""
+        ...
+
     async def repair(self, sandboxes: Sequence[str], ports: Sequence[Published]) -> Sequence[str]:
-        """Remove sandboxes and published ports not named (crash leftovers); say what was done."""
+        """Remove sandboxes and published ports not named (crash leftovers); say what was done.
+
+        Named ports that are missing are published again.
+        """
+        ...
+
+    async def warnings(self) -> Sequence[str]:
+        """Say what on this host stands in the way of containers' traffic, one sentence each."""
         ...
 
     async def teardown(self) -> None:

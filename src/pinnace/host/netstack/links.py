@@ -1,0 +1,283 @@
+"""rtnetlink messages for links, addresses and routes.
+
+Numbers are those of include/uapi/linux/{rtnetlink,if_link,if_addr}.h.
+"""
+
+import errno
+import socket
+import struct
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+
+from pinnace.host.netstack.netlink import (
+    NLM_F_CREATE,
+    NLM_F_EXCL,
+    Message,
+    NetlinkSocket,
+    attribute,
+    attributes_of,
+    byte,
+    nested,
+    number,
+    text,
+)
+
+_RTM_NEWLINK, _RTM_DELLINK, _RTM_GETLINK = 16, 17, 18
+_RTM_NEWADDR, _RTM_DELADDR, _RTM_GETADDR = 20, 21, 22
+_RTM_NEWROUTE, _RTM_GETROUTE = 24, 26
+
+_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINK, _IFLA_MASTER = 1, 3, 4, 5, 10
+_IFLA_LINKINFO, _IFLA_IFALIAS, _IFLA_NET_NS_FD = 18, 20, 28
+_IFLA_INFO_KIND, _IFLA_INFO_DATA, _IFLA_INFO_SLAVE_KIND, _IFLA_INFO_SLAVE_DATA = 1, 2, 4, 5
+_VETH_INFO_PEER = 1
+_IFLA_BR_FORWARD_DELAY, _IFLA_BR_STP_STATE = 1, 5
+_IFLA_BRPORT_STATE, _IFLA_BRPORT_MODE, _IFLA_BRPORT_FLUSH, _IFLA_BRPORT_ISOLATED = 1, 4, 24, 33
+_BR_STATE_DISABLED = 0
+_IFA_ADDRESS, _IFA_LOCAL, _IFA_BROADCAST = 1, 2, 4
+_RTA_DST, _RTA_GATEWAY = 1, 5
+_RT_TABLE_MAIN, _RTPROT_BOOT, _RTN_UNICAST = 254, 3, 1
+_IFF_UP = 1
+
+_LINK = struct.Struct("=BxHiII")
+_ADDRESS = struct.Struct("=BBBBI")
+_ROUTE = struct.Struct("=BBBBBBBBI")
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A link as the kernel lists it.
+
+    Attributes:
+        index: Number within its namespace.
+        name: Interface name.
+        kind: "veth", "bridge", …; "" for physical ones and lo.
+        mtu: Bytes.
+        master: Index of the bridge it is a port of; 0: none.
+        peer: Index of a veth's other end, in that end's namespace; 0: none.
+        is_up: Administratively up.
+        alias: Free text that marks who made it.
+    """
+
+    index: int
+    name: str
+    kind: str
+    mtu: int
+    master: int
+    peer: int
+    is_up: bool
+    alias: str
+
+
+def mac_bytes(mac: str) -> bytes:
+    """Turn `02:42:ac:11:00:02` into six bytes."""
+    return bytes.fromhex(mac.replace(":", ""))
+
+
+def add_bridge(name: str, *, mac: str, mtu: int) -> Message:
+    """Create a bridge: no spanning tree, no forward delay, an address that ports do not change."""
+    data = nested(
+        _IFLA_INFO_DATA, number(_IFLA_BR_FORWARD_DELAY, 0), number(_IFLA_BR_STP_STATE, 0)
+    )
+    info = nested(_IFLA_LINKINFO, attribute(_IFLA_INFO_KIND, b"bridge"), data)
+    body = (
+        _link()
+        + text(_IFLA_IFNAME, name)
+        + attribute(_IFLA_ADDRESS, mac_bytes(mac))
+        + number(_IFLA_MTU, mtu)
+        + info
+    )
+    return Message(_RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, body, what=f"create bridge {name}")
+
+
+def add_veth(
+    name: str, *, master: int, peer: str, peer_namespace: int, peer_mac: str, mtu: int
+) -> Message:
+    """Create a veth pair: this end up on the bridge, the other in a namespace, still down.
+
+    A peer created up fails ("Transport endpoint is not connected"): raise it afterwards.
+
+    Args:
+        name: Host end.
+        master: Index of the bridge.
+        peer: Name of the other end.
+        peer_namespace: Descriptor of the namespace the other end is born in.
+        peer_mac: Hardware address of the other end.
+        mtu: Bytes, both ends.
+    """
+    other = (
+        _link()
+        + text(_IFLA_IFNAME, peer)
+        + number(_IFLA_NET_NS_FD, peer_namespace)
+        + attribute(_IFLA_ADDRESS, mac_bytes(peer_mac))
+        + number(_IFLA_MTU, mtu)
+    )
+    data = nested(_IFLA_INFO_DATA, attribute(_VETH_INFO_PEER, other))
+    info = nested(_IFLA_LINKINFO, attribute(_IFLA_INFO_KIND, b"veth"), data)
+    body = (
+        _link(flags=_IFF_UP, change=_IFF_UP)
+        + text(_IFLA_IFNAME, name)
+        + number(_IFLA_MTU, mtu)
+        + number(_IFLA_MASTER, master)
+        + info
+    )
+    what = f"create veth pair {name}"
+    return Message(_RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, body, what=what)
+
+
+def set_port(name: str, *, isolated: bool, hairpin: bool) -> Message:
+    """Set how a bridge port forwards.
+
+    Args:
+        name: Link.
+        isolated: It talks to the bridge only, not to other isolated ports.
+        hairpin: A packet may leave through the port it came in by.
+    """
+    attributes = byte(_IFLA_BRPORT_ISOLATED, isolated) + byte(_IFLA_BRPORT_MODE, hairpin)
+    return _change_port(name, attributes, what=f"set bridge port {name}")
+
+
+def silence_port(name: str) -> Message:
+    """Cut a bridge port off and forget the hardware addresses learnt behind it. Idempotent.
+
+    A namespace dies some milliseconds after its last holder; until then its end of the pair would
+    answer for an address that may already belong to somebody else.
+    """
+    attributes = byte(_IFLA_BRPORT_STATE, _BR_STATE_DISABLED) + attribute(_IFLA_BRPORT_FLUSH, b"")
+    gone = frozenset({errno.ENODEV, errno.EINVAL, errno.EOPNOTSUPP})
+    return _change_port(name, attributes, what=f"silence {name}", ignore=gone)
+
+
+def _change_port(
+    name: str, attributes: bytes, *, what: str, ignore: frozenset[int] = frozenset()
+) -> Message:
+    info = nested(
+        _IFLA_LINKINFO,
+        attribute(_IFLA_INFO_SLAVE_KIND, b"bridge"),
+        nested(_IFLA_INFO_SLAVE_DATA, attributes),
+    )
+    return Message(_RTM_NEWLINK, 0, _link() + text(_IFLA_IFNAME, name) + info, ignore, what)
+
+
+def raise_link(index: int, *, mtu: int | None = None) -> Message:
+    """Set a link up, and its MTU if given. Idempotent."""
+    body = _link(index, flags=_IFF_UP, change=_IFF_UP)
+    if mtu is not None:
+        body += number(_IFLA_MTU, mtu)
+    return Message(_RTM_NEWLINK, 0, body, what=f"set link {index} up")
+
+
+def set_alias(name: str, alias: str) -> Message:
+    """Mark a link with a text, shown by `ip link`. Idempotent."""
+    body = _link() + text(_IFLA_IFNAME, name) + attribute(_IFLA_IFALIAS, alias.encode())
+    return Message(_RTM_NEWLINK, 0, body, what=f"mark link {name}")
+
+
+def delete_link(name: str) -> Message:
+    """Delete a link. Idempotent."""
+    body = _link() + text(_IFLA_IFNAME, name)
+    gone = frozenset({errno.ENODEV})
+    return Message(_RTM_DELLINK, 0, body, gone, what=f"delete link {name}")
+
+
+def add_address(index: int, address: IPv4Interface) -> Message:
+    """Give a link an address. Idempotent."""
+    packed = address.ip.packed
+    body = _ADDRESS.pack(socket.AF_INET, address.network.prefixlen, 0, 0, index)
+    body += attribute(_IFA_LOCAL, packed) + attribute(_IFA_ADDRESS, packed)
+    if address.network.prefixlen < 31:
+        body += attribute(_IFA_BROADCAST, address.network.broadcast_address.packed)
+    there = frozenset({errno.EEXIST})
+    what = f"add address {address}"
+    return Message(_RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, body, there, what)
+
+
+def delete_address(index: int, address: IPv4Interface) -> Message:
+    """Take an address from a link. Idempotent."""
+    body = _ADDRESS.pack(socket.AF_INET, address.network.prefixlen, 0, 0, index)
+    body += attribute(_IFA_LOCAL, address.ip.packed)
+    gone = frozenset({errno.EADDRNOTAVAIL})
+    return Message(_RTM_DELADDR, 0, body, gone, what=f"delete address {address}")
+
+
+def add_default_route(gateway: IPv4Address) -> Message:
+    """Add the default route."""
+    header = _ROUTE.pack(socket.AF_INET, 0, 0, 0, _RT_TABLE_MAIN, _RTPROT_BOOT, 0, _RTN_UNICAST, 0)
+    body = header + attribute(_RTA_GATEWAY, gateway.packed)
+    what = f"add default route via {gateway}"
+    return Message(_RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, body, what=what)
+
+
+def exists(name: str) -> bool:
+    """Tell whether the calling thread's namespace has a link of this name."""
+    try:
+        socket.if_nametoindex(name)
+    except OSError:
+        return False
+    return True
+
+
+def list_links(netlink: NetlinkSocket) -> dict[str, Link]:
+    """List the links of the socket's namespace, by name."""
+    found: dict[str, Link] = {}
+    for kind, body in netlink.dump(Message(_RTM_GETLINK, 0, _link(), what="list links")):
+        if kind != _RTM_NEWLINK:
+            continue
+        _, _, index, flags, _ = _LINK.unpack_from(body)
+        attributes = attributes_of(body[_LINK.size :])
+        info = attributes_of(attributes.get(_IFLA_LINKINFO, b""))
+        link = Link(
+            index=index,
+            name=_string(attributes.get(_IFLA_IFNAME, b"")),
+            kind=_string(info.get(_IFLA_INFO_KIND, b"")),
+            mtu=_integer(attributes.get(_IFLA_MTU)),
+            master=_integer(attributes.get(_IFLA_MASTER)),
+            peer=_integer(attributes.get(_IFLA_LINK)),
+            is_up=bool(flags & _IFF_UP),
+            alias=_string(attributes.get(_IFLA_IFALIAS, b"")),
+        )
+        found[link.name] = link
+    return found
+
+
+def list_addresses(netlink: NetlinkSocket) -> list[tuple[int, IPv4Interface]]:
+    """List the IPv4 addresses of the socket's namespace as (link index, address)."""
+    found: list[tuple[int, IPv4Interface]] = []
+    request = Message(
+        _RTM_GETADDR, 0, _ADDRESS.pack(socket.AF_INET, 0, 0, 0, 0), what="list addresses"
+    )
+    for kind, body in netlink.dump(request):
+        if kind != _RTM_NEWADDR:
+            continue
+        _, length, _, _, index = _ADDRESS.unpack_from(body)
+        local = attributes_of(body[_ADDRESS.size :]).get(_IFA_LOCAL)
+        if local is not None:
+            found.append((index, IPv4Interface((local, length))))
+    return found
+
+
+def list_routes(netlink: NetlinkSocket) -> list[IPv4Network]:
+    """List the destinations of the socket's namespace's main routing table, default excluded."""
+    found: list[IPv4Network] = []
+    request = Message(
+        _RTM_GETROUTE, 0, _ROUTE.pack(socket.AF_INET, *([0] * 8)), what="list routes"
+    )
+    for kind, body in netlink.dump(request):
+        if kind != _RTM_NEWROUTE:
+            continue
+        _, length, _, _, table, *_ = _ROUTE.unpack_from(body)
+        target = attributes_of(body[_ROUTE.size :]).get(_RTA_DST)
+        if table == _RT_TABLE_MAIN and target is not None:
+            found.append(IPv4Network((target, length)))
+    return found
+
+
+def _link(index: int = 0, *, flags: int = 0, change: int = 0) -> bytes:
+    return _LINK.pack(socket.AF_UNSPEC, 0, index, flags, change)
+
+
+def _string(data: bytes) -> str:
+    return data.rstrip(b"\0").decode(errors="replace")
+
+
+def _integer(data: bytes | None) -> int:
+    return int(struct.unpack("=I", data)[0]) if data else 0
