@@ -71,6 +71,7 @@ class ExecPlan:
 
     Attributes:
         content_framed: The stream carries stdcopy frames; False with a terminal.
+        failure: Why the command could not be run; set by `run`.
     """
 
     def __init__(
@@ -81,6 +82,7 @@ class ExecPlan:
         self._params = params
         self._sink = sink
         self.content_framed = sink.framed
+        self.failure: PinnaceError | None = None
 
     async def run(self, client_fd: int, early: bytes = b"") -> None:
         """Start the exec and serve the hijacked socket until its output is over.
@@ -94,7 +96,7 @@ class ExecPlan:
 
         Cancelled: the client is detached; the process runs on.
         """
-        await self._service.serve(
+        self.failure = await self._service.serve(
             self._exec_id, client_fd, self._params, replace(self._sink, early=early)
         )
 
@@ -169,8 +171,8 @@ class ExecService:
 
     async def serve(
         self, exec_id: ExecId, client_fd: int, params: ExecStartParams, sink: Sink
-    ) -> None:
-        """Start the exec for an attached client; see `ExecPlan.run`."""
+    ) -> PinnaceError | None:
+        """Start the exec for an attached client and return why it failed; see `ExecPlan.run`."""
         entry = self._entry(exec_id)
         attachment = await self._monitor.attach(exec_id, client_fd, sink, pending=True)
         try:
@@ -178,13 +180,14 @@ class ExecService:
         except PinnaceError as exc:
             await attachment.cancel()
             await _say(client_fd, f"{exc.message}\r\n".encode(), framed=sink.framed)
-            return
+            return exc
         except asyncio.CancelledError:
             await asyncio.shield(attachment.cancel())
             raise
         if await until_ended(attachment) == "detached":
             container = self._containers.by_id(entry.record.container_id)
             self._tell(container, exec_id, "exec_detach")
+        return None
 
     async def resize(self, exec_id: str, height: int, width: int) -> None:
         """Set the terminal's size; waits a while for an exec that is just being started.
@@ -231,6 +234,14 @@ class ExecService:
             detach_keys=config.detach_keys,
             pid=record.pid,
         )
+
+    async def wait_started(self, exec_id: ExecId) -> None:
+        """Wait until the process runs or could not be made.
+
+        Raises:
+            ExecNotFound: No such exec.
+        """
+        await self._entry(exec_id).started.wait()
 
     async def wait(self, exec_id: ExecId) -> int:
         """Wait for a started exec's end and return its exit code.
