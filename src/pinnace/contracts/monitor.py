@@ -47,6 +47,8 @@ class TaskSpec:
         oom_file: `memory.oom_control` or `memory.events`, read for `oom_kill N` at exit.
         kill_cgroup: Directory whose `cgroup.procs` are killed after the main process ended
             (shared pid namespace).
+        runtime_log: File the runtime's `--log` names (`--log-format json`); what it gained is the
+            message of a failure. None: the message is what the runtime printed.
     """
 
     id: str
@@ -64,6 +66,7 @@ class TaskSpec:
     cgroup_files: Sequence[str] = ()
     oom_file: str | None = None
     kill_cgroup: str | None = None
+    runtime_log: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +126,10 @@ class Attachment(Protocol):
     """A client attached to a task."""
 
     async def ended(self) -> str:
-        """Wait for the end: `eof` (output over), `detached` (keys), or `gone` (client left)."""
+        """Wait for the end: `eof` (output over), `detached` (keys), or `gone`.
+
+        `gone`: the client left, the attachment was cancelled, or the supervisor died.
+        """
         ...
 
     async def cancel(self) -> None:
@@ -149,11 +155,16 @@ class Monitor(Protocol):
     async def create(self, spec: TaskSpec) -> int:
         """Run the runtime and adopt the process it makes; return its pid on the host.
 
-        With `start_fifo` the process waits for `start`; without it is running.
+        With `start_fifo` the process waits for `start`; without it is running. Clients attached
+        with `pending` before get its output from the first byte.
 
         Raises:
             AlreadyExists: `spec.id` is in use.
-            RuntimeFailure: The runtime failed; the message is what it printed.
+            RuntimeFailure: The runtime failed; the message is what it said. Clients attached with
+                `pending` go on waiting.
+            Unavailable: The supervisor died meanwhile; whether the process exists is not known.
+
+        Cancelled: the runtime still runs to its end; `forget` ends what it made.
         """
         ...
 
@@ -183,13 +194,25 @@ class Monitor(Protocol):
         """
         ...
 
-    async def attach(self, task_id: str, client: int, sink: Sink) -> Attachment:
+    async def attach(
+        self, task_id: str, client: int, sink: Sink, *, pending: bool = False
+    ) -> Attachment:
         """Hand a duplicate of the socket `client` to the supervisor, which serves it directly.
 
-        The caller must not read or write the socket until the attachment has ended.
+        The caller must not read or write the socket until the attachment has ended; the socket
+        becomes non-blocking. At the end of the output the supervisor shuts the socket down for
+        writing; closing the connection is the caller's.
+
+        Args:
+            task_id: A created, running or ended task.
+            client: A connected stream socket.
+            sink: What the client wants. With `replay` it gets the log from its beginning, else
+                what comes from now on.
+            pending: Accept an unknown task; the client waits until one with this id is created, or
+                until `forget` (then the attachment ends as `gone`).
 
         Raises:
-            NotFound: No such task.
+            NotFound: No such task, and not `pending`.
         """
         ...
 
