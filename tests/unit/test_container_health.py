@@ -17,7 +17,7 @@ from pinnace.engine.containers.health import (
     next_probe_ns,
     probe_command,
 )
-from pinnace.errors import NotFound, RuntimeFailure
+from pinnace.errors import RuntimeFailure
 from pinnace.model.container import ContainerConfig, Health, HealthConfig, HealthResult
 from pinnace.testing.lookup import FakeContainers, SeenEvents, a_container
 
@@ -248,7 +248,7 @@ def _restart(one):
     one.service._sleep = sleep
 
 
-async def test_starting_twice_makes_one_task_and_stop_ends_it():
+async def test_watching_again_replaces_the_task_and_close_ends_it():
     one = Setting(checked(), [])
     forever = asyncio.Event()
     asleep = asyncio.Event()
@@ -258,20 +258,20 @@ async def test_starting_twice_makes_one_task_and_stop_ends_it():
         await forever.wait()
 
     one.service._sleep = sleep
-    one.service.start(one.container.id)
-    one.service.start(one.container.id)
+    one.service.watch(one.container)
+    one.service.watch(one.container)
     await asleep.wait()
     assert len(one.service._tasks) == 1
-    await one.service.stop(one.container.id)
+    await one.service.close()
     await asyncio.sleep(0)
     assert one.service._tasks == {}
-    await one.service.close()
+    one.service.stop(one.container.id)
 
 
 async def test_a_container_without_a_check_gets_no_task():
     container = a_container()
     service = HealthService(FakeContainers(container), None, None, SeenEvents())
-    service.start(container.id)
+    service.watch(container)
     assert service._tasks == {}
 
 
@@ -373,5 +373,3 @@ async def test_cancelling_a_probe_kills_it():
 async def test_probing_a_container_that_is_gone_ends():
     service = HealthService(FakeContainers(), None, None, SeenEvents())
     await service.run("f" * 64)
-    with pytest.raises(NotFound):
-        service.start("f" * 64)

@@ -289,6 +289,16 @@ async def test_execs_go_with_their_container(one):
     assert not one.execs.owns(exec_id)
 
 
+async def test_a_process_that_outlives_its_container_is_still_cleared_away(one):
+    exec_id = await one.create()
+    await one.execs.start(exec_id, ExecStartParams(detach=True))
+    one.execs.drop(one.container.id)
+    assert one.execs.owns(exec_id)
+    await one.execs.on_exit(Exit(exec_id, 137, 1))
+    assert one.tasks.steps == ["create", "release", "forget"]
+    assert not one.execs.owns(exec_id)
+
+
 async def test_an_unknown_exit_is_forgotten(one):
     await one.execs.on_exit(Exit("from-an-earlier-daemon", 0, 1))
     assert one.tasks.steps == ["forget"]

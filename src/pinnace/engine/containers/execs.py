@@ -119,6 +119,7 @@ class ExecService:
         self._publish = publish
         self._new_id = new_id
         self._entries: dict[ExecId, _Entry] = {}
+        self._dropped: dict[ExecId, ContainerId] = {}  # their processes have not ended yet
 
     async def create(self, ref: str, config: ExecConfig) -> ExecId:
         """Remember what to run; nothing runs yet.
@@ -271,7 +272,7 @@ class ExecService:
 
     def owns(self, task_id: str) -> bool:
         """Whether an exit of this task is for `on_exit`."""
-        return task_id in self._entries
+        return task_id in self._entries or task_id in self._dropped
 
     async def on_exit(self, exit_: Exit) -> None:
         """Record the end of an exec, tell it, and let its files and its task go."""
@@ -285,6 +286,9 @@ class ExecService:
             else:
                 self._tell(container, record.id, "exec_die", exitCode=str(exit_.code))
             await self._runtime.release(record.container_id, record.id)
+        dropped = self._dropped.pop(ExecId(exit_.id), None)
+        if dropped is not None:
+            await self._runtime.release(dropped, ExecId(exit_.id))
         await self._monitor.forget(exit_.id)
 
     def ids_of(self, container_id: ContainerId) -> list[str]:
@@ -296,10 +300,12 @@ class ExecService:
         ]
 
     def drop(self, container_id: ContainerId) -> None:
-        """Forget the execs of a removed container."""
+        """Forget the execs of a container that ended or was removed."""
         gone = [e for e in self._entries.values() if e.record.container_id == container_id]
         for entry in gone:
             del self._entries[entry.record.id]
+            if entry.record.running:
+                self._dropped[entry.record.id] = container_id
             entry.ended.set()
 
     def _entry(self, exec_id: str) -> _Entry:

@@ -143,27 +143,29 @@ class HealthService:
         self._sleep = sleep
         self._tasks: dict[ContainerId, asyncio.Task[None]] = {}
 
-    def start(self, container_id: ContainerId) -> None:
+    def watch(self, container: Container) -> None:
         """Begin to probe a container that was just started or adopted; no-op without a check."""
-        if container_id in self._tasks:
-            return
-        if probe_command(self._containers.by_id(container_id)) is None:
+        container_id = container.id
+        self.stop(container_id)
+        if probe_command(container) is None:
             return
         task = asyncio.create_task(self.run(container_id), name=f"health {container_id[:12]}")
         self._tasks[container_id] = task
         task.add_done_callback(lambda ended: self._ended(container_id, ended))
 
-    async def stop(self, container_id: ContainerId) -> None:
+    def stop(self, container_id: ContainerId) -> None:
         """Stop probing; a probe under way is killed."""
         task = self._tasks.get(container_id)
         if task is not None:
             task.cancel()
-            await asyncio.wait([task])
 
     async def close(self) -> None:
-        """Stop probing every container."""
-        for container_id in tuple(self._tasks):
-            await self.stop(container_id)
+        """Stop probing every container and wait for the probes under way."""
+        tasks = tuple(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
 
     async def run(self, container_id: ContainerId) -> None:
         """Probe one container until it no longer runs or the task is cancelled."""
