@@ -49,6 +49,14 @@ class LayerStat:
     compressed_size: int
 
 
+class ByteSource(Protocol):
+    """What bytes are read from; every binary file is one."""
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Return up to `size` bytes, at least one unless at the end; blocks."""
+        ...
+
+
 class Snapshots(Protocol):
     """Layers and the writable states on top of them. All methods block: call them in a worker."""
 
@@ -58,13 +66,27 @@ class Snapshots(Protocol):
         """Whether the committed layer exists."""
         ...
 
-    def ingest_layer(self, parent: ChainId | None, source: BinaryIO) -> tuple[ChainId, LayerStat]:
-        """Unpack a layer tar (plain, gzip or zstd) on top of `parent`, atomically.
+    def ingest_layer(
+        self,
+        parent: ChainId | None,
+        source: ByteSource,
+        *,
+        diff_id: Digest | None = None,
+        digest: Digest | None = None,
+    ) -> tuple[ChainId, LayerStat]:
+        """Unpack a layer tar on top of `parent`, atomically.
 
         The chain id follows from parent and diff id; an existing equal layer is kept as it is.
 
+        Args:
+            parent: The layer below.
+            source: A plain tar, or one compressed with gzip, zstd, xz or bzip2.
+            diff_id: What the uncompressed bytes must have; None: not known before.
+            digest: What the bytes as they come must have; likewise.
+
         Raises:
-            InvalidParameter: The tar is hostile, broken or over a limit; nothing remains.
+            InvalidParameter: The tar is hostile, broken, over a limit or another one; nothing
+                remains.
         """
         ...
 

@@ -16,7 +16,7 @@ from typing import BinaryIO, Protocol, cast
 import zstandard
 from isal import igzip_lib
 
-from pinnace.contracts.snapshots import UnpackLimits
+from pinnace.contracts.snapshots import ByteSource, UnpackLimits
 from pinnace.errors import InvalidParameter
 from pinnace.oci.digest import Digest
 
@@ -55,7 +55,7 @@ class InflatedLayer:
         diff_id: Digest of the uncompressed bytes; likewise.
     """
 
-    def __init__(self, source: BinaryIO, limits: UnpackLimits) -> None:
+    def __init__(self, source: ByteSource, limits: UnpackLimits) -> None:
         """Prepare to read from `source`, which stays the caller's to close."""
         self._limits = limits
         self._queue: queue.Queue[bytes | BaseException | None] = queue.Queue(_QUEUE_CHUNKS)
@@ -121,7 +121,7 @@ class InflatedLayer:
 class _HashingReader:
     """Reads from a file, counting every byte and, once told to, hashing it."""
 
-    def __init__(self, source: BinaryIO) -> None:
+    def __init__(self, source: ByteSource) -> None:
         self._source = source
         self._ahead = b""
         self._hash: hashlib._Hash | None = None

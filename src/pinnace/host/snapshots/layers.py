@@ -10,13 +10,14 @@ import secrets
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 import msgspec
 
-from pinnace.contracts.snapshots import LayerStat, UnpackLimits
-from pinnace.errors import Internal, NotFound
+from pinnace.contracts.snapshots import ByteSource, LayerStat, UnpackLimits
+from pinnace.errors import Internal, InvalidParameter, NotFound
 from pinnace.host.content.inflate import InflatedLayer
 from pinnace.host.kernel.paths import directory, open_in_root
 from pinnace.host.snapshots.recipe import Content, HashingWriter, RecipeWriter, final_paths
@@ -53,9 +54,13 @@ class LayerRecord(msgspec.Struct, frozen=True, kw_only=True):
     link: str
     opaque: bool = False
 
-    def stat(self) -> LayerStat:
-        """Return the part that callers of the contract see."""
-        return LayerStat(self.diff_id, self.size, self.digest, self.compressed_size)
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """What was unpacked, not yet committed."""
+
+    stat: LayerStat
+    inodes: int
 
 
 class StagedLayer:
@@ -137,15 +142,9 @@ class LayerDirectory:
             remove_tree(path)
 
     def unpack(
-        self,
-        staged: StagedLayer,
-        source: BinaryIO,
-        parent: ChainId | None,
-        *,
-        rules: TreeRules,
-        limits: UnpackLimits,
-    ) -> tuple[ChainId, LayerStat]:
-        """Unpack the tar `source` into the staged directory and commit it on top of `parent`.
+        self, staged: StagedLayer, source: ByteSource, *, rules: TreeRules, limits: UnpackLimits
+    ) -> Arrival:
+        """Unpack the tar `source` into the staged directory.
 
         Raises:
             InvalidParameter: The tar is hostile, broken or over a limit.
@@ -154,17 +153,42 @@ class LayerDirectory:
             writer = TreeWriter(root_fd, rules, limits=limits, recipe=staged.recipe)
             writer.write_all(TarReader(ByteStream(iter(inflated)), staged.recipe.raw))
         staged.recipe.close()
+        stat = LayerStat(inflated.diff_id, writer.size, inflated.digest, inflated.compressed_size)
+        return Arrival(stat, writer.inodes)
+
+    def commit(
+        self, staged: StagedLayer, arrival: Arrival, parent: ChainId | None
+    ) -> tuple[ChainId, LayerStat]:
+        """Make the staged tree a layer on top of `parent`; an equal one is kept instead."""
+        stat = arrival.stat
+        chain = chain_id(parent, stat.diff_id)
+        if self.has(chain):
+            return chain, stat
         record = LayerRecord(
-            diff_id=inflated.diff_id,
-            digest=inflated.digest,
-            compressed_size=inflated.compressed_size,
-            size=writer.size,
-            inodes=writer.inodes,
+            diff_id=stat.diff_id,
+            digest=stat.digest,
+            compressed_size=stat.compressed_size,
+            size=stat.size,
+            inodes=arrival.inodes,
             parent=parent,
             link=secrets.token_hex(8),
             opaque=staged.opaque,
         )
-        return self._commit(staged, record)
+        final = self.path(chain)
+        write_durably(staged.path / "layer.json", msgspec.json.encode(record))
+        link = self.link(record)
+        link.symlink_to(Path("..") / "layers" / final.name / "diff")
+        try:
+            staged.path.rename(final)
+        except OSError:
+            link.unlink()
+            if not self.has(chain):
+                raise
+            return chain, stat  # another thread was faster
+        with directory(self._layers) as descriptor:
+            os.fsync(descriptor)
+        self._records[chain] = record
+        return chain, stat
 
     def export(self, chain: ChainId, target: BinaryIO) -> None:
         """Write the layer's tar, byte for byte as it came.
@@ -228,30 +252,20 @@ class LayerDirectory:
                 link.unlink()
         return done
 
-    def _commit(self, staged: StagedLayer, record: LayerRecord) -> tuple[ChainId, LayerStat]:
-        chain = chain_id(record.parent, record.diff_id)
-        if self.has(chain):
-            return chain, self._as_asked(chain, record)
-        final = self.path(chain)
-        write_durably(staged.path / "layer.json", msgspec.json.encode(record))
-        link = self._links / record.link
-        link.symlink_to(Path("..") / "layers" / final.name / "diff")
-        try:
-            staged.path.rename(final)
-        except OSError:
-            link.unlink()
-            if not self.has(chain):
-                raise
-            return chain, self._as_asked(chain, record)  # another thread was faster
-        with directory(self._layers) as descriptor:
-            os.fsync(descriptor)
-        self._records[chain] = record
-        return chain, record.stat()
 
-    def _as_asked(self, chain: ChainId, record: LayerRecord) -> LayerStat:
-        # The tree is the one we have; the form it came in this time is what was asked about.
-        kept = self.read(chain)
-        return LayerStat(kept.diff_id, kept.size, record.digest, record.compressed_size)
+def check_arrival(arrival: Arrival, *, diff_id: Digest | None, digest: Digest | None) -> None:
+    """Check that the layer is the one that was announced.
+
+    Raises:
+        InvalidParameter: It is another one.
+    """
+    stat = arrival.stat
+    if digest not in (None, stat.digest):
+        raise InvalidParameter(f"layer has digest {stat.digest} instead of {digest}")
+    if diff_id not in (None, stat.diff_id):
+        raise InvalidParameter(
+            f'invalid diffID for layer: expected "{diff_id}", got "{stat.diff_id}"'
+        )
 
 
 def write_durably(path: Path, data: bytes) -> None:

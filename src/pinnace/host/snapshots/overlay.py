@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from pinnace.contracts.snapshots import (
+    ByteSource,
     ChainId,
     LayerStat,
     SnapshotKey,
@@ -23,8 +24,9 @@ from pinnace.contracts.snapshots import (
 from pinnace.host.kernel import mount
 from pinnace.host.kernel.paths import O_PATH_DIRECTORY, directory, open_in_root
 from pinnace.host.snapshots.active import ActiveDirectory
-from pinnace.host.snapshots.layers import LayerDirectory, StagedLayer
+from pinnace.host.snapshots.layers import LayerDirectory, StagedLayer, check_arrival
 from pinnace.host.snapshots.tree import measure
+from pinnace.oci.digest import Digest
 
 OPAQUE_XATTR = "trusted.overlay.opaque"
 # What another kernel default could turn on would put state into the upper directory which a layer
@@ -49,13 +51,22 @@ class OverlaySnapshots:
         """See the contract."""
         return self._layers.has(chain)
 
-    def ingest_layer(self, parent: ChainId | None, source: BinaryIO) -> tuple[ChainId, LayerStat]:
+    def ingest_layer(
+        self,
+        parent: ChainId | None,
+        source: ByteSource,
+        *,
+        diff_id: Digest | None = None,
+        digest: Digest | None = None,
+    ) -> tuple[ChainId, LayerStat]:
         """See the contract."""
         below = [self._layers.link(record) for _, record in self._layers.stack(parent)]
         with self._layers.stage() as staged, ExitStack() as descriptors:
             rules = _OverlayRules(staged, [descriptors.enter_context(directory(p)) for p in below])
             rules.implied(descriptors.enter_context(directory(staged.diff)), b"")
-            return self._layers.unpack(staged, source, parent, rules=rules, limits=self._limits)
+            arrived = self._layers.unpack(staged, source, rules=rules, limits=self._limits)
+            check_arrival(arrived, diff_id=diff_id, digest=digest)
+            return self._layers.commit(staged, arrived, parent)
 
     def prepare(self, key: SnapshotKey, parent: ChainId | None) -> None:
         """See the contract."""

@@ -1,0 +1,108 @@
+"""The images this engine knows, in memory, and what a reference means among them; pure."""
+
+import re
+from collections.abc import Iterator
+
+from pinnace.contracts.image_store import ImageChange, ImageState
+from pinnace.errors import ImageNotFound, InvalidParameter
+from pinnace.model.image import ImageRecord
+from pinnace.model.record import ImageId
+from pinnace.oci.chain import ChainId
+from pinnace.oci.reference import Reference, parse_reference
+
+_ID = re.compile(r"(?:sha256:)?([0-9a-f]{1,64})")
+_FULL_ID = re.compile(r"(?:sha256:)?([0-9a-f]{64})")
+
+
+class Catalog:
+    """A mirror of the store; changed only by `apply`, after the store was."""
+
+    def __init__(self, state: ImageState) -> None:
+        self.images: dict[ImageId, ImageRecord] = dict(state.images)
+        self.tags: dict[str, ImageId] = dict(state.tags)
+        self.digests: dict[str, ImageId] = dict(state.digests)
+
+    def apply(self, change: ImageChange) -> None:
+        """Follow what the store did."""
+        for image in change.put:
+            self.images[image.record.id] = image.record
+        for record in change.update:
+            self.images[record.id] = record
+        self.tags.update(change.set_tags)
+        self.digests.update(change.set_digests)
+        for reference in change.drop_tags:
+            self.tags.pop(reference, None)
+        for reference in change.drop_digests:
+            self.digests.pop(reference, None)
+        for gone in change.drop:
+            self.images.pop(gone, None)
+            self.tags = {key: value for key, value in self.tags.items() if value != gone}
+            self.digests = {key: value for key, value in self.digests.items() if value != gone}
+
+    def resolve(self, ref: str) -> ImageRecord:
+        """Return the image that `ref` means: an id, a reference, or the start of an id.
+
+        Raises:
+            ImageNotFound: None; the message names the tag that was looked for, as Docker's.
+            InvalidParameter: `ref` is no reference, or starts several ids.
+        """
+        full = _FULL_ID.fullmatch(ref)
+        if full:
+            return self._get(ImageId(f"sha256:{full[1]}"), ref)
+        prefix = _ID.fullmatch(ref)
+        if prefix and ref.startswith("sha256:"):
+            return self._by_prefix(prefix[1], ref) or self._missing(ref)
+        reference = parse_reference(ref)
+        found = self.find(reference)
+        if found is not None:
+            return found
+        by_id = self._by_prefix(prefix[1], ref) if prefix else None
+        return by_id or self._missing(reference.tagged().familiar())
+
+    def find(self, reference: Reference) -> ImageRecord | None:
+        """Return the image a reference points to, if any."""
+        reference = reference.tagged()
+        if reference.digest:
+            image = self.digests.get(reference.without_tag().normalized())
+        else:
+            image = self.tags.get(reference.normalized())
+        return None if image is None else self.images[image]
+
+    def tags_of(self, image: ImageId) -> list[str]:
+        """Return the familiar tags of an image, sorted."""
+        return _familiar(self.tags, image)
+
+    def digests_of(self, image: ImageId) -> list[str]:
+        """Return the familiar digest references of an image, sorted."""
+        return _familiar(self.digests, image)
+
+    def children_of(self, image: ImageId) -> list[ImageId]:
+        """Return the images committed or built on top of `image`."""
+        return [record.id for record in self.images.values() if record.parent == image]
+
+    def chains(self) -> Iterator[ChainId]:
+        """Yield every layer that an image stands on; some more than once."""
+        for record in self.images.values():
+            for layer in record.layers:
+                yield layer.chain
+
+    def _get(self, image: ImageId, ref: str) -> ImageRecord:
+        found = self.images.get(image)
+        return found if found is not None else self._missing(ref)
+
+    def _by_prefix(self, prefix: str, ref: str) -> ImageRecord | None:
+        found = [image for image in self.images if image[7:].startswith(prefix)]
+        if len(found) > 1:
+            raise InvalidParameter(f"ambiguous image id: {ref} is the start of {len(found)} ids")
+        return self.images[found[0]] if found else None
+
+    def _missing(self, ref: str) -> ImageRecord:
+        raise ImageNotFound(ref)
+
+
+def _familiar(references: dict[str, ImageId], image: ImageId) -> list[str]:
+    return sorted(
+        parse_reference(reference).familiar()
+        for reference, target in references.items()
+        if target == image
+    )

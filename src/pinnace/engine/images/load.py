@@ -1,0 +1,254 @@
+"""Reading image archives: docker-archive (new and 2013's) and OCI layouts.
+
+Runs in a worker thread. Nothing is believed: config, layers and manifests are checked against
+every digest that names them before an image comes of them.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import BinaryIO, TypeVar
+
+import msgspec
+
+from pinnace.contracts.content import ReceivedArchive
+from pinnace.contracts.image_store import StoredImage
+from pinnace.contracts.snapshots import Snapshots
+from pinnace.engine.images.bridge import Message
+from pinnace.engine.images.records import image_record
+from pinnace.errors import InvalidParameter, NotFound
+from pinnace.model.image import ImageLayer
+from pinnace.oci.chain import ChainId, chain_ids
+from pinnace.oci.descriptor import (
+    INDEX_TYPES,
+    MANIFEST_TYPES,
+    OCI_INDEX,
+    Descriptor,
+    verify,
+)
+from pinnace.oci.digest import Digest, digest_hex
+from pinnace.oci.manifest import (
+    MAX_DOCUMENT_BYTES,
+    choose_platform,
+    parse_image_document,
+    parse_index,
+    parse_manifest,
+)
+from pinnace.oci.platform import Platform
+from pinnace.oci.reference import Reference, parse_reference
+
+T = TypeVar("T")
+
+_IMAGE_NAME = "io.containerd.image.name"
+_REF_NAME = "org.opencontainers.image.ref.name"
+_REPORT_BYTES = 1 << 20
+
+
+class ArchiveItem(msgspec.Struct, frozen=True, rename="pascal"):
+    """One image of `manifest.json`."""
+
+    config: str
+    layers: list[str] | None = None
+    repo_tags: list[str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedImage:
+    """An image whose layers are committed, and what it shall be called."""
+
+    image: StoredImage
+    tags: Sequence[Reference]
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """Where an image's parts are in the archive.
+
+    Attributes:
+        layers: Names of the layer files, lowest first.
+        digests: Their digests as the manifest gives them; empty when there is none.
+    """
+
+    config: bytes
+    layers: Sequence[str]
+    digests: Sequence[Digest]
+    tags: Sequence[Reference]
+    manifest: Descriptor | None = None
+    manifest_bytes: bytes | None = None
+
+
+class ArchiveLoader:
+    """Unpacks the images of one archive."""
+
+    def __init__(
+        self,
+        archive: ReceivedArchive,
+        snapshots: Snapshots,
+        *,
+        host: Platform,
+        show: Callable[[Message], None],
+    ) -> None:
+        self._archive = archive
+        self._snapshots = snapshots
+        self._host = host
+        self._show = show
+
+    def chains(self, sources: Sequence[_Source]) -> list[ChainId]:
+        """Return every layer that the images will stand on."""
+        return [
+            chain
+            for source in sources
+            for chain in chain_ids(parse_image_document(source.config).diff_ids())
+        ]
+
+    def sources(self) -> list[_Source]:
+        """Return the images of the archive.
+
+        Raises:
+            InvalidParameter: It holds none, or contradicts itself.
+        """
+        if self._archive.has("manifest.json"):
+            items = self._json("manifest.json", list[ArchiveItem])
+            return [self._docker_item(item) for item in items]
+        if self._archive.has("index.json"):
+            return list(self._oci_layout())
+        raise InvalidParameter("invalid archive: it has neither manifest.json nor index.json")
+
+    def load(self, source: _Source) -> LoadedImage:
+        """Commit the layers of one image.
+
+        Raises:
+            InvalidParameter: A layer is broken or is not the one it should be.
+        """
+        document = parse_image_document(source.config)
+        diff_ids = document.diff_ids()
+        if len(diff_ids) != len(source.layers):
+            raise InvalidParameter(
+                f"invalid manifest, layers length mismatch: expected {len(diff_ids)},"
+                f" got {len(source.layers)}"
+            )
+        layers: list[ImageLayer] = []
+        for number, (diff_id, chain) in enumerate(zip(diff_ids, chain_ids(diff_ids), strict=True)):
+            parent = layers[-1].chain if layers else None
+            if not self._snapshots.has_layer(chain):
+                self._unpack(source, number, diff_id=diff_id, parent=parent)
+            size = self._snapshots.layer_usage(chain).size
+            layers.append(ImageLayer(chain=chain, diff_id=diff_id, size=size))
+        record = image_record(source.config, layers, manifest=source.manifest)
+        return LoadedImage(StoredImage(record, source.config, source.manifest_bytes), source.tags)
+
+    def _unpack(
+        self, source: _Source, number: int, *, diff_id: Digest, parent: ChainId | None
+    ) -> None:
+        name = source.layers[number]
+        total = self._archive.size(name)
+        with self._open(name) as file:
+            reader = _Reporting(file, total, digest_hex(diff_id)[:12], self._show)
+            wanted = source.digests[number] if source.digests else None
+            self._snapshots.ingest_layer(parent, reader, diff_id=diff_id, digest=wanted)
+
+    def _docker_item(self, item: ArchiveItem) -> _Source:
+        tags = []
+        for text in item.repo_tags or []:
+            reference = parse_reference(text)
+            if reference.tag is None:
+                raise InvalidParameter(f"invalid tag {text!r}")
+            tags.append(reference.without_digest())
+        return _Source(self._bytes(item.config), item.layers or [], (), tags)
+
+    def _oci_layout(self) -> Iterator[_Source]:
+        top = parse_index(self._bytes("index.json"), OCI_INDEX)
+        for descriptor in top.manifests:
+            found = self._manifest(descriptor, depth=0)
+            if found is None:
+                continue
+            content = self._blob(found)
+            manifest = parse_manifest(content, found.media_type)
+            yield _Source(
+                self._blob(manifest.config),
+                [layer.blob_path() for layer in manifest.layers],
+                [layer.digest for layer in manifest.layers],
+                _layout_names(descriptor),
+                found,
+                content,
+            )
+
+    def _manifest(self, descriptor: Descriptor, *, depth: int) -> Descriptor | None:
+        """Return the manifest to load: itself, or the best of an index; None for other things."""
+        if descriptor.media_type in MANIFEST_TYPES:
+            return descriptor
+        if descriptor.media_type not in INDEX_TYPES or depth > 2:
+            return None
+        index = parse_index(self._blob(descriptor), descriptor.media_type)
+        present = [
+            item
+            for item in index.manifests
+            if item.media_type in MANIFEST_TYPES and self._archive.has(item.blob_path())
+        ]
+        chosen = choose_platform([(item, _platform(item)) for item in present], self._host)
+        return chosen or (present[0] if len(present) == 1 else None)
+
+    def _blob(self, descriptor: Descriptor) -> bytes:
+        return verify(self._bytes(descriptor.blob_path()), descriptor)
+
+    def _json(self, name: str, kind: type[T]) -> T:
+        try:
+            return msgspec.json.decode(self._bytes(name), type=kind)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as exc:
+            raise InvalidParameter(f"invalid {name}: {exc}") from exc
+
+    def _bytes(self, name: str) -> bytes:
+        with self._open(name) as file:
+            content = file.read(MAX_DOCUMENT_BYTES + 1)
+        if len(content) > MAX_DOCUMENT_BYTES:
+            raise InvalidParameter(f"{name} is larger than {MAX_DOCUMENT_BYTES} bytes")
+        return content
+
+    def _open(self, name: str) -> BinaryIO:
+        try:
+            return self._archive.open(name)
+        except NotFound as exc:
+            raise InvalidParameter(f"open {name}: no such file in the archive") from exc
+
+
+class _Reporting:
+    """A file that shows how far it was read."""
+
+    def __init__(
+        self, file: BinaryIO, total: int, label: str, show: Callable[[Message], None]
+    ) -> None:
+        self._file = file
+        self._total = total
+        self._label = label
+        self._show = show
+        self._done = 0
+        self._shown = 0
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._file.read(size)
+        self._done += len(data)
+        if self._done - self._shown >= _REPORT_BYTES or (data and self._done == self._total):
+            self._shown = self._done
+            self._show(
+                {
+                    "status": "Loading layer",
+                    "progressDetail": {"current": self._done, "total": self._total},
+                    "id": self._label,
+                }
+            )
+        return data
+
+
+def _platform(descriptor: Descriptor) -> Platform:
+    stated = descriptor.platform
+    if stated is None:
+        return Platform("", "", "")
+    return Platform(stated.os, stated.architecture, stated.variant)
+
+
+def _layout_names(descriptor: Descriptor) -> list[Reference]:
+    """Return what an index calls the image; a bare tag names nothing here."""
+    annotations = descriptor.annotations or {}
+    text = annotations.get(_IMAGE_NAME) or annotations.get(_REF_NAME, "")
+    if _IMAGE_NAME not in annotations and "/" not in text and ":" not in text:
+        return []
+    return [parse_reference(text).tagged().without_digest()] if text else []
