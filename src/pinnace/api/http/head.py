@@ -185,7 +185,7 @@ def diagnose(head: bytes, limits: Limits) -> HeadError:
     if match is None:
         return HeadError(400, "malformed request line")
     if match.group(3) != b"1" or match.group(4) not in b"01":
-        return HeadError(505, "only HTTP/1.0 and HTTP/1.1 are spoken here")
+        return HeadError(505, "this server speaks HTTP/1.0 and HTTP/1.1")
     for field in rest.split(b"\r\n")[:-1]:
         if _FIELD.fullmatch(field) is None:
             return HeadError(400, "malformed header field")
