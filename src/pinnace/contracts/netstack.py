@@ -156,6 +156,10 @@ class NetStack(Protocol):
         """Undo `publish`. Idempotent."""
         ...
 
+    async def bridge_address(self, name: str) -> IPv4Interface | None:
+        """Return the first address of the bridge of this name, None if there is none."""
+        ...
+
     async def routes(self) -> Sequence[IPv4Network]:
         """List the networks the host already routes or is part of, to choose a free subnet."""
         ...

@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Sequence
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
 from pinnace.contracts.netstack import BridgeSpec, EndpointSpec, Published
 from pinnace.errors import AlreadyExists, Conflict, PinnaceError, Unavailable
@@ -96,6 +96,11 @@ class FakeNetStack:
         self._enter("unpublish")
         for port in ports:
             self.published.pop(_key(port), None)
+
+    async def bridge_address(self, name: str) -> IPv4Interface | None:
+        """See `NetStack.bridge_address`."""
+        self._enter("bridge_address")
+        return self.bridges[name].gateway if name in self.bridges else None
 
     async def routes(self) -> Sequence[IPv4Network]:
         """See `NetStack.routes`."""

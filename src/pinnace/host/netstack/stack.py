@@ -7,7 +7,7 @@ import asyncio
 import errno
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from pathlib import Path
 from typing import TypeVar
 
@@ -71,9 +71,11 @@ class LinuxNetStack:
 
     async def ensure_bridge(self, bridge: BridgeSpec) -> None:
         """See `NetStack.ensure_bridge`."""
-        if self._bridges.get(bridge.name) == bridge and await self._on_thread(self._is_intact):
+        if await self._is_ensured(bridge):
             return
         async with self._rules_lock:
+            if await self._is_ensured(bridge):
+                return
             await self._on_thread(lambda: self._make_bridge(bridge))
             wanted = {**self._bridges, bridge.name: bridge}
             await self._apply_rules(wanted.values())
@@ -143,6 +145,18 @@ class LinuxNetStack:
         if ports:
             await self._on_thread(lambda: self._unpublish(ports))
 
+    async def bridge_address(self, name: str) -> IPv4Interface | None:
+        """See `NetStack.bridge_address`."""
+
+        def find() -> IPv4Interface | None:
+            link = links.list_links(self._rt()).get(name)
+            if link is None or link.kind != "bridge":
+                return None
+            found = links.list_addresses(self._rt())
+            return next((address for owner, address in found if owner == link.index), None)
+
+        return await self._on_thread(find)
+
     async def routes(self) -> Sequence[IPv4Network]:
         """See `NetStack.routes`."""
 
@@ -184,7 +198,8 @@ class LinuxNetStack:
         await self._on_thread(self._close_sockets)
         await asyncio.to_thread(self._thread.close)
 
-    # Everything below runs on the namespace thread, at home, but `_on_thread` and `_apply_rules`.
+    async def _is_ensured(self, spec: BridgeSpec) -> bool:
+        return self._bridges.get(spec.name) == spec and await self._on_thread(self._is_intact)
 
     async def _on_thread(self, job: Callable[[], T]) -> T:
         try:
@@ -195,6 +210,8 @@ class LinuxNetStack:
     async def _apply_rules(self, bridges: Iterable[BridgeSpec]) -> None:
         spec = RulesetSpec(self._table, tuple(bridges), self._api_ports)
         await self._nft.apply(self._ruleset(spec))
+
+    # Everything below runs on the namespace thread, at home.
 
     def _rt(self) -> NetlinkSocket:
         if self._route is None:

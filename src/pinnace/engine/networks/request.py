@@ -1,0 +1,87 @@
+"""What a container asks of its network when it starts; pure."""
+
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+
+from pinnace.errors import InvalidParameter
+from pinnace.model.endpoint import EndpointSettings, PortMap
+from pinnace.model.record import ContainerId
+
+_MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
+_GROUP_BIT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class AttachRequest:
+    """What a container that starts wants of the network.
+
+    Attributes:
+        container_id: Who.
+        container_name: Without the leading slash.
+        hostname: Name inside.
+        network: `bridge`, `host` or `none`; "" and `default` mean bridge.
+        endpoint: Settings the user gave for the network, if any.
+        mac: Hardware address the user gave for the container; "" for one derived from the IP.
+        bindings: `HostConfig.PortBindings`.
+        exposed: Ports the image and the container expose, as `80/tcp`.
+        publish_all: `HostConfig.PublishAllPorts`.
+    """
+
+    container_id: ContainerId
+    container_name: str
+    hostname: str = ""
+    network: str = "bridge"
+    endpoint: EndpointSettings | None = None
+    mac: str = ""
+    bindings: PortMap | None = None
+    exposed: Collection[str] = ()
+    publish_all: bool = False
+
+
+def check_request(request: AttachRequest, network: str) -> None:
+    """Refuse what a predefined network cannot give.
+
+    Raises:
+        InvalidParameter: An address or an alias was asked for; Docker's words.
+    """
+    asked = request.endpoint or EndpointSettings()
+    trouble: list[str] = []
+    if asked.ipam_config is not None and asked.ipam_config.ipv4_address:
+        trouble.append("user specified IP address is supported on user defined networks only")
+    if asked.aliases:
+        trouble.append(
+            "network-scoped alias is supported only for containers in user defined networks"
+        )
+    if trouble:
+        raise InvalidParameter(
+            f"invalid config for network {network}: invalid endpoint settings:\n"
+            + "\n".join(trouble)
+        )
+
+
+def choose_mac(request: AttachRequest, address: IPv4Address) -> str:
+    """Choose the hardware address: the one asked for, or 02:42 and the IP's four bytes.
+
+    Settings of an earlier run may hold the address derived from an earlier IP, for which nobody
+    asked.
+
+    Raises:
+        InvalidParameter: The one asked for cannot be read, or is a group's.
+    """
+    asked = request.mac
+    if not asked and request.endpoint is not None and request.endpoint.mac_address:
+        earlier = request.endpoint.ip_address
+        if not earlier or request.endpoint.mac_address != _derived_mac(IPv4Address(earlier)):
+            asked = request.endpoint.mac_address
+    if not asked:
+        return _derived_mac(address)
+    mac = asked.lower().replace("-", ":")
+    if not _MAC.fullmatch(mac) or int(mac[:2], 16) & _GROUP_BIT:
+        raise InvalidParameter(f"invalid MAC address: {asked}")
+    return mac
+
+
+def _derived_mac(address: IPv4Address) -> str:
+    return ":".join(f"{part:02x}" for part in b"\x02\x42" + address.packed)
