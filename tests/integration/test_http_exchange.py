@@ -59,17 +59,17 @@ async def test_pipelined_requests_are_answered_one_after_the_other_in_order():
 async def test_requests_with_bodies_can_be_pipelined():
     async with serving() as (_, listener), connected(listener) as client:
         length = b"POST /echo HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc"
-        chunks = b"POST /echo HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nd\r\n2\r\nef\r\n0\r\n\r\n"
+        chunks = b"POST /echo HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
+        chunks += b"1\r\nd\r\n2\r\nef\r\n0\r\n\r\n"
         await client.send(length + chunks + length)
         assert [(await client.answer())[2] for _ in range(3)] == [b"abc", b"def", b"abc"]
 
 
 async def test_extensions_and_trailers_of_chunks_are_swallowed():
     async with serving() as (_, listener), connected(listener) as client:
-        body = b"3;a=b;c\r\nabc\r\n00A\r\n0123456789\r\n0;x\r\nX-Sum: 1\r\n\r\n"
-        await client.send(
-            b"POST /echo HTTP/1.1\r\nTransfer-Encoding: Chunked\r\n\r\n" + body + PING
-        )
+        body = b"POST /echo HTTP/1.1\r\nTransfer-Encoding: Chunked\r\n\r\n"
+        body += b"3;a=b;c\r\nabc\r\n00A\r\n0123456789\r\n0;x\r\nX-Sum: 1\r\n\r\n"
+        await client.send(body + PING)
         assert (await client.answer())[2] == b"abc0123456789"
         assert (await client.answer())[2] == b"OK"
 

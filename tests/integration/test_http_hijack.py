@@ -254,9 +254,8 @@ async def test_a_relay_tells_the_other_process_when_the_client_is_lost():
         with socket.socket(fileno=app.descriptor) as taken:
             assert await asyncio.to_thread(read_all, taken) == b""
             taken.settimeout(DEADLINE_S)
-            with pytest.raises(OSError):
-                for _ in range(100_000):
-                    await asyncio.to_thread(taken.sendall, b"x" * 4096)
+            with pytest.raises(BrokenPipeError):
+                await asyncio.to_thread(taken.sendall, b"x" * 100_000_000)
         async with asyncio.timeout(DEADLINE_S):
             await app.event("finished").wait()
 

@@ -4,14 +4,15 @@ import asyncio
 import base64
 import binascii
 import hashlib
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 from wsproto.connection import Connection as Frames
 from wsproto.connection import ConnectionState, ConnectionType
 from wsproto.events import BytesMessage, CloseConnection, Event, Message, Ping, TextMessage
 from wsproto.frame_protocol import CloseReason
-from wsproto.utilities import LocalProtocolError, RemoteProtocolError
+from wsproto.utilities import LocalProtocolError
 
 from pinnace.api.http.answer import Fields, render_upgrade
 from pinnace.api.http.failures import ClientGone
@@ -20,6 +21,8 @@ from pinnace.errors import InvalidParameter
 
 if TYPE_CHECKING:
     from pinnace.api.http.connection import Connection
+
+_log = logging.getLogger(__name__)
 
 _KEY_BYTES: Final = 16
 # Fixed by RFC 6455, 4.2.2.
@@ -69,14 +72,15 @@ class WebSocket:
     Pings are answered while `receive` runs. Compression is never negotiated.
     """
 
-    __slots__ = ("_connection", "_events", "_frames", "_parts", "_size")
+    __slots__ = ("_connection", "_events", "_frames", "_parts", "_received", "_size")
 
     def __init__(self, connection: "Connection", early: bytes) -> None:
         self._connection = connection
         self._frames = Frames(ConnectionType.SERVER)
-        self._events: list[Event] = []
+        self._events: Iterator[Event] = iter(())
         self._parts: list[bytes] = []
         self._size = 0
+        self._received: asyncio.Future[None] | None = None
         self._take(early)
 
     async def receive(self) -> bytes | None:
@@ -88,9 +92,16 @@ class WebSocket:
         Raises:
             ClientGone: The connection was lost without a closing handshake.
         """
+        self._received = asyncio.get_running_loop().create_future()
+        try:
+            return await self._next_message()
+        finally:
+            self._received.set_result(None)
+            self._received = None
+
+    async def _next_message(self) -> bytes | None:
         while True:
-            while self._events:
-                event = self._events.pop(0)
+            for event in self._events:
                 if isinstance(event, CloseConnection):
                     self._answer_close(event)
                     return None
@@ -125,17 +136,21 @@ class WebSocket:
                 async with asyncio.timeout(_CLOSE_DEADLINE_S):
                     await self._wait_for_close()
             except (TimeoutError, ClientGone):
-                # The client does not take part in the handshake; the connection just ends.
-                self._events.clear()
+                _log.debug("websocket closed without the client's part of the handshake")
         self._connection.close_hijacked()
 
     async def _wait_for_close(self) -> None:
+        if self._received is not None:
+            # Another task is reading: it sees the client's answer.
+            await asyncio.shield(self._received)
         while self._frames.state is not ConnectionState.CLOSED:
             data = await self._connection.receive()
             if not data:
                 return
             self._take(data)
-            self._events.clear()
+            # What the client sent before it saw our end is of no use; its close changes the state.
+            for _event in self._events:
+                pass
 
     async def _handle(self, event: Event) -> bytes | None:
         if isinstance(event, Ping):
@@ -149,7 +164,6 @@ class WebSocket:
         if self._size > _MESSAGE_BYTES:
             self._send(CloseConnection(CloseReason.MESSAGE_TOO_BIG, "message too big"))
             self._parts.clear()
-            self._events.clear()
             return None
         self._parts.append(part)
         if not event.message_finished:
@@ -160,13 +174,10 @@ class WebSocket:
         return message
 
     def _take(self, data: bytes) -> None:
-        if not data:
-            return
-        try:
+        if data:
             self._frames.receive_data(data)
-            self._events.extend(self._frames.events())
-        except RemoteProtocolError as exc:
-            self._events.append(CloseConnection(CloseReason.PROTOCOL_ERROR, str(exc)))
+            # One event at a time: the state must not run ahead of what was answered.
+            self._events = self._frames.events()
 
     def _answer_close(self, event: CloseConnection) -> None:
         if self._frames.state in (ConnectionState.OPEN, ConnectionState.REMOTE_CLOSING):
