@@ -165,7 +165,6 @@ def check_host_config(host: HostConfig, *, runtimes: Mapping[str, object]) -> No
         NotSupported: It is understood, but not done by this engine; the text says so.
     """
     _check_restart(host)
-    _check_modes(host)
     _check_log(host.log_config)
     if host.isolation not in {"", "default"}:
         raise InvalidParameter(f"invalid isolation '{host.isolation}' on linux")
@@ -191,8 +190,6 @@ def _check_unsupported(host: HostConfig) -> None:
             f'could not select device driver "{request.driver}"'
             f" with capabilities: {_go_lists(request.capabilities or [])}"
         )
-    if host.userns_mode not in {"", "host"}:
-        raise InvalidParameter(f"invalid user namespace mode: {host.userns_mode}")
     if host.cgroup:
         raise NotSupported("HostConfig.Cgroup is not supported by this engine")
 
@@ -216,18 +213,6 @@ def _check_restart(host: HostConfig) -> None:
         raise InvalidParameter("invalid restart policy: maximum retry count cannot be negative")
     if host.auto_remove and policy.name not in {"", "no"}:
         raise InvalidParameter("can't create 'AutoRemove' container with restart policy")
-
-
-def _check_modes(host: HostConfig) -> None:
-    pairs = (
-        ("cgroup namespace", host.cgroupns_mode, {"", "private", "host"}, False),
-        ("IPC", host.ipc_mode, {"", "none", "private", "shareable", "host"}, True),
-        ("PID", host.pid_mode, {"", "host"}, True),
-        ("UTS", host.uts_mode, {"", "host"}, False),
-    )
-    for label, mode, plain, joins in pairs:
-        if mode not in plain and not (joins and mode.startswith("container:") and mode[10:]):
-            raise InvalidParameter(f"invalid {label} mode: {mode}")
 
 
 def check_network(config: ContainerConfig, host: HostConfig) -> None:
@@ -285,10 +270,14 @@ def parse_size(text: str) -> int:
 
 
 def complete_host_config(
-    params: CreateParams, *, default_log: LogConfig, default_runtime: str, cgroupns: str
+    params: CreateParams,
+    host: HostConfig,
+    *,
+    default_log: LogConfig,
+    default_runtime: str,
+    cgroupns: str,
 ) -> HostConfig:
     """Fill in the defaults that inspect shows."""
-    host = params.host_config
     policy = host.restart_policy
     swap = host.memory_swap
     if host.memory > 0 and swap == 0:
@@ -298,7 +287,6 @@ def complete_host_config(
         log = default_log
     elif log.type == default_log.type:
         log = LogConfig(type=log.type, config={**(default_log.config or {}), **(log.config or {})})
-    mode = "host" if host.privileged and cgroupns == "host" else cgroupns
     return replace(
         host,
         network_mode="bridge" if host.network_mode in {"", "default"} else host.network_mode,
@@ -308,7 +296,7 @@ def complete_host_config(
         memory_swap=swap,
         log_config=log,
         ipc_mode=host.ipc_mode or params.default_ipc or "private",
-        cgroupns_mode=host.cgroupns_mode or params.default_cgroupns or mode,
+        cgroupns_mode=host.cgroupns_mode or params.default_cgroupns or cgroupns,
         shm_size=host.shm_size or SHM_SIZE,
         runtime=host.runtime or default_runtime,
         pids_limit=None if (host.pids_limit or 0) <= 0 else host.pids_limit,

@@ -1,0 +1,218 @@
+"""Directories, bundles and first contents of containers; implements `contracts.bundles`."""
+
+import errno
+import logging
+import os
+import shutil
+import stat
+import subprocess
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from pinnace.contracts.bundles import snapshot_key
+from pinnace.contracts.control import DeviceNode, Identity
+from pinnace.contracts.snapshots import Snapshots
+from pinnace.errors import Internal, InvalidParameter
+from pinnace.host.kernel import mount
+from pinnace.host.kernel.paths import directory, open_in_root, real_path
+from pinnace.host.runtime.devices import block_numbers, device_nodes, host_devices
+from pinnace.host.runtime.users import resolve_identity
+from pinnace.model.record import ContainerId
+
+log = logging.getLogger(__name__)
+
+_MS_NOSUID, _MS_NODEV, _MS_NOEXEC = 2, 4, 8  # sys/mount.h
+_COPY_TIMEOUT_S = 600
+
+
+class HostBundles:
+    """Implements `contracts.bundles.Bundles`; its docstrings hold here."""
+
+    def __init__(self, data_root: Path, exec_root: Path, snapshots: Snapshots) -> None:
+        """Work below both roots, which exist."""
+        self._containers = data_root / "containers"
+        self._bundles = exec_root / "bundles"
+        self._snapshots = snapshots
+        self._containers.mkdir(mode=0o710, exist_ok=True)
+        self._bundles.mkdir(mode=0o711, exist_ok=True)
+
+    def directory(self, container_id: ContainerId) -> Path:
+        """See the contract."""
+        return self._containers / container_id
+
+    def log_directory(self, container_id: ContainerId) -> Path:
+        """See the contract."""
+        return self._containers / container_id / "log"
+
+    def bundle(self, container_id: ContainerId) -> Path:
+        """See the contract."""
+        return self._bundles / container_id
+
+    def rootfs(self, container_id: ContainerId) -> Path:
+        """See the contract."""
+        return self._bundles / container_id / "rootfs"
+
+    def make(self, container_id: ContainerId) -> None:
+        """See the contract."""
+        self.directory(container_id).mkdir(mode=0o710)
+        self.log_directory(container_id).mkdir(mode=0o700)
+
+    def mount_rootfs(self, container_id: ContainerId) -> Path:
+        """See the contract."""
+        target = self.rootfs(container_id)
+        self.bundle(container_id).mkdir(mode=0o711, exist_ok=True)
+        target.mkdir(mode=0o755, exist_ok=True)
+        try:
+            self._snapshots.mount(snapshot_key(container_id), target)
+        except OSError as exc:
+            shutil.rmtree(self.bundle(container_id), ignore_errors=True)
+            raise Internal(
+                f"cannot mount the root filesystem of {container_id}: {exc.strerror}"
+            ) from exc
+        return target
+
+    def unmount_rootfs(self, container_id: ContainerId) -> None:
+        """See the contract."""
+        bundle = self.bundle(container_id)
+        if not bundle.exists():
+            return
+        for target in (bundle / "shm", bundle / "rootfs"):
+            while mount.unmount(target):
+                pass
+        # rmdir, not rmtree: a root filesystem still mounted here must not be emptied.
+        for target in (bundle / "shm", bundle / "rootfs"):
+            if target.exists():
+                target.rmdir()
+        shutil.rmtree(bundle)
+
+    def write_etc(self, container_id: ContainerId, files: Mapping[str, str]) -> None:
+        """See the contract."""
+        base = self.directory(container_id)
+        for name, content in files.items():
+            path = base / name
+            path.write_text(content)
+            path.chmod(0o644)
+
+    def write_bundle_file(self, container_id: ContainerId, name: str, content: bytes) -> Path:
+        """See the contract."""
+        path = self.bundle(container_id) / name
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with os.fdopen(fd, "wb") as file:
+            file.write(content)
+        return path
+
+    def remove(self, container_id: ContainerId) -> None:
+        """See the contract."""
+        self.unmount_rootfs(container_id)
+        shutil.rmtree(self.directory(container_id), ignore_errors=True)
+
+    def check_source(self, path: str, *, create: bool) -> None:
+        """See the contract."""
+        source = Path(path)
+        if source.exists():
+            return
+        if not create:
+            raise InvalidParameter(
+                f'invalid mount config for type "bind": bind source path does not exist: {path}'
+            )
+        try:
+            source.mkdir(mode=0o755, parents=True)
+        except OSError as exc:
+            raise InvalidParameter(
+                f"error while creating mount source path '{path}': mkdir {path}: {exc.strerror}"
+            ) from exc
+
+    def in_source(self, root: str, subpath: str) -> str:
+        """See the contract."""
+        try:
+            with directory(root) as root_fd:
+                fd = open_in_root(root_fd, os.fsencode(subpath), os.O_PATH)
+                try:
+                    inside = os.fsdecode(real_path(fd, root_fd))
+                finally:
+                    os.close(fd)
+        except OSError as exc:
+            raise InvalidParameter(f"subpath {subpath}: {exc.strerror}") from exc
+        return str(Path(root, inside))
+
+    def copy_up(self, container_id: ContainerId, destination: str, volume: Path) -> None:
+        """See the contract.
+
+        The copy is made beside the volume's data and renamed over it, so that it is there whole or
+        not at all; rename(2) refuses to replace a directory that is not empty.
+        """
+        if volume.name != "_data" or any(volume.iterdir()):
+            return
+        with directory(self.rootfs(container_id)) as root_fd:
+            try:
+                source = open_in_root(
+                    root_fd, os.fsencode(destination), os.O_RDONLY | os.O_DIRECTORY
+                )
+            except OSError as exc:
+                if exc.errno in {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}:
+                    return
+                raise
+        staging = volume.with_name(f".filling-{container_id}")
+        try:
+            staging.mkdir(mode=0o700)
+            _copy_tree(source, staging)
+            staging.rename(volume)
+        except OSError as exc:
+            if exc.errno != errno.ENOTEMPTY:
+                raise Internal(f"cannot fill volume {volume}: {exc}") from exc
+        finally:
+            os.close(source)
+            shutil.rmtree(staging, ignore_errors=True)
+
+    def shared_shm(self, container_id: ContainerId, size_bytes: int) -> str:
+        """See the contract."""
+        target = self.bundle(container_id) / "shm"
+        if not target.exists():
+            target.mkdir(mode=0o1777)
+            flags = _MS_NOSUID | _MS_NODEV | _MS_NOEXEC
+            mount.mount("shm", target, "tmpfs", flags=flags, data=f"mode=1777,size={size_bytes}")
+        return str(target)
+
+    def device_nodes(self, path: str) -> Sequence[DeviceNode]:
+        """See the contract."""
+        return device_nodes(path)
+
+    def host_devices(self) -> Sequence[DeviceNode]:
+        """See the contract."""
+        return host_devices()
+
+    def block_numbers(self, paths: Iterable[str]) -> Mapping[str, tuple[int, int]]:
+        """See the contract."""
+        return block_numbers(paths)
+
+    def identity(self, rootfs: Path, user: str, groups: Sequence[str]) -> Identity:
+        """See the contract."""
+        return resolve_identity(rootfs, user, groups)
+
+    def present(self) -> Sequence[ContainerId]:
+        """See the contract."""
+        names = {
+            entry.name for root in (self._containers, self._bundles) for entry in root.iterdir()
+        }
+        return [ContainerId(name) for name in sorted(names)]
+
+
+def _copy_tree(source_fd: int, target: Path) -> None:
+    """Copy the content of a directory with owners, modes, times, links and xattrs; blocks.
+
+    coreutils' cp does this completely; it runs from the host, and the pinned descriptor is where
+    it starts, whatever the container's links say.
+    """
+    source = f"/proc/{os.getpid()}/fd/{source_fd}/."
+    done = subprocess.run(
+        ["/bin/cp", "--archive", "--", source, str(target)],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=_COPY_TIMEOUT_S,
+        check=False,
+    )
+    if done.returncode:
+        raise OSError(errno.EIO, done.stderr.decode(errors="replace").strip())
+    status = os.fstat(source_fd)
+    os.chown(target, status.st_uid, status.st_gid)
+    target.chmod(stat.S_IMODE(status.st_mode))
