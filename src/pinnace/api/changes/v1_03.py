@@ -1,0 +1,220 @@
+"""API 1.3, the first after the three versions of May and June 2013.
+
+What only those three do is here: they knew neither names nor host configs, showed short ids in
+answers, and chose statuses by the beginning of the message (`pinnace.api.remote`).
+"""
+
+import re
+
+from pinnace.api.changes.change import (
+    EVERY_OPERATION,
+    Change,
+    Json,
+    JsonObject,
+    QueryMap,
+    RequestMessage,
+    ResponseMessage,
+    child,
+    number,
+    objects,
+    text,
+)
+from pinnace.api.versions import Version
+
+_CONFIG_DEFAULTS: tuple[tuple[str, Json], ...] = (
+    ("Hostname", ""),
+    ("User", ""),
+    ("Memory", 0),
+    ("MemorySwap", 0),
+    ("CpuShares", 0),
+    ("AttachStdin", False),
+    ("AttachStdout", False),
+    ("AttachStderr", False),
+    ("PortSpecs", None),
+    ("Tty", False),
+    ("OpenStdin", False),
+    ("StdinOnce", False),
+    ("Env", None),
+    ("Cmd", None),
+    ("Dns", None),
+    ("Image", ""),
+    ("Volumes", None),
+    ("VolumesFrom", ""),
+)
+_EXITED = re.compile(r"Exited \((-?[0-9]+)\).*")
+_LONG_ID = re.compile(r"[0-9a-f]{64}")
+_MAPPING = re.compile(r"(?:.*:)?([0-9]+)->([0-9]+)/tcp")
+
+
+def short_id(value: str) -> str:
+    """Return the first 12 digits of an id; other words as they are."""
+    digits = value.removeprefix("sha256:")
+    return digits[:12] if _LONG_ID.fullmatch(digits) else value
+
+
+def _known_fields(message: RequestMessage) -> None:
+    known = {key for key, _ in _CONFIG_DEFAULTS}
+    for key in [key for key in message.body if key not in known]:
+        del message.body[key]
+    if message.body.get("MemorySwap") and number(message.body, "MemorySwap") > 0:
+        message.body["MemorySwap"] = 2 * number(message.body, "Memory")
+
+
+def _listed(body: JsonObject) -> None:
+    status = text(body, "Status")
+    exited = _EXITED.fullmatch(status)
+    if exited:
+        status = f"Exit {exited[1]}"
+    elif status == "Created":
+        status = "Exit 0"
+    command = text(body, "Command")
+    mappings = [_MAPPING.fullmatch(port) for port in text(body, "Ports").split(", ")]
+    ports = sorted({f"{found[1]}->{found[2]}" for found in mappings if found})
+    entry: JsonObject = {
+        "Id": body.get("Id"),
+        "Image": short_id(text(body, "Image")),
+        "Command": command if " " in command else command + " ",
+        "Created": body.get("Created"),
+        "Status": status.partition(" (")[0],
+        "Ports": ", ".join(ports),
+    }
+    entry.update({key: body[key] for key in ("SizeRw", "SizeRootFs") if key in body})
+    body.clear()
+    body.update(entry)
+
+
+def _list_query(query: QueryMap) -> None:
+    limit = (query.get("limit") or [""])[0]
+    if not re.fullmatch(r"-?[0-9]+", limit):
+        query.pop("limit", None)
+    elif limit != "-1":
+        query["all"] = ["1"]
+
+
+def _no_more_than_none(message: ResponseMessage) -> None:
+    if (message.query.get("limit") or [""])[0] == "0":
+        message.body = []
+
+
+def _created(message: ResponseMessage) -> None:
+    if isinstance(message.body, dict):
+        message.body["Id"] = short_id(text(message.body, "Id"))
+        if not message.body.get("Warnings"):
+            message.body.pop("Warnings", None)
+
+
+def _inspected(body: JsonObject) -> None:
+    body["Id"] = body.get("ID")
+    running = bool(child(body, "State").get("Running"))
+    settings = child(body, "NetworkSettings")
+    ports = child(settings, "Ports")
+    address, prefix = settings.get("IPAddress", ""), settings.get("IPPrefixLen", 0)
+    body["NetworkSettings"] = {
+        "IPAddress": address,
+        "IpAddress": address,
+        "IPPrefixLen": prefix,
+        "IpPrefixLen": prefix,
+        "Gateway": settings.get("Gateway", ""),
+        "Bridge": "docker0" if running and address else "",
+        "PortMapping": _port_mapping(ports) if running else None,
+    }
+    config = child(body, "Config")
+    body["Config"] = {key: config.get(key, default) for key, default in _CONFIG_DEFAULTS}
+    started = text(child(body, "State"), "StartedAt")
+    if started.startswith("0001-") and not body.get("Volumes"):
+        body["Volumes"] = None
+
+
+def _port_mapping(ports: JsonObject) -> JsonObject:
+    mapping: JsonObject = {}
+    for port, bindings in ports.items():
+        for binding in objects(bindings)[:1]:
+            mapping[port.partition("/")[0]] = binding.get("HostPort")
+    return mapping
+
+
+def _history(body: JsonObject) -> None:
+    entry: JsonObject = {
+        "Id": short_id(text(body, "Id")),
+        "Created": body.get("Created", 0),
+    }
+    if body.get("CreatedBy"):
+        entry["CreatedBy"] = body["CreatedBy"]
+    entry["Tags"] = body.get("Tags")
+    body.clear()
+    body.update(entry)
+
+
+def _deleted(body: JsonObject) -> None:
+    for key, value in body.items():
+        if isinstance(value, str):
+            body[key] = short_id(value)
+
+
+def _engine_version(body: JsonObject) -> None:
+    kept: JsonObject = {
+        key: body[key] for key in ("Version", "GitCommit", "GoVersion") if body.get(key)
+    }
+    body.clear()
+    body.update(kept)
+
+
+def _commit_query(query: QueryMap) -> None:
+    if "m" in query:
+        query.setdefault("comment", query["m"])
+
+
+CHANGES = (
+    Change(
+        version=Version(1, 3),
+        operation=EVERY_OPERATION,
+        behaviour={"remote": True, "strict_booleans": True},
+        summary="Statuses follow the beginning of the message; booleans are 0, 1, true or false.",
+    ),
+    Change(
+        version=Version(1, 3),
+        operation="ContainerList",
+        upgrade_query=_list_query,
+        downgrade=_listed,
+        reshape=_no_more_than_none,
+        summary="Six fields per container; the exit status as `Exit 0`; any limit lists all.",
+    ),
+    Change(
+        version=Version(1, 3),
+        operation="ContainerCreate",
+        upgrade=_known_fields,
+        reshape=_created,
+        summary="Eighteen fields at create; the answer has a short id.",
+    ),
+    Change(
+        version=Version(1, 3),
+        operation="ContainerInspect",
+        downgrade=_inspected,
+        summary="Both spellings of ids and addresses; a map of published ports.",
+    ),
+    Change(
+        version=Version(1, 3),
+        operation="ImageCommit",
+        upgrade_query=_commit_query,
+        reshape=_created,
+        summary="The message may be called m; the answer has a short id.",
+    ),
+    Change(
+        version=Version(1, 3),
+        operation="ImageHistory",
+        downgrade=_history,
+        summary="History has short ids.",
+    ),
+    Change(
+        version=Version(1, 3),
+        operation="ImageDelete",
+        downgrade=_deleted,
+        summary="Deleted images are told by short ids.",
+    ),
+    Change(
+        version=Version(1, 3),
+        operation="SystemVersion",
+        downgrade=_engine_version,
+        summary="The version holds the engine's only.",
+    ),
+)

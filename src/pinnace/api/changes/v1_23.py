@@ -1,0 +1,13 @@
+"""API 1.23."""
+
+from pinnace.api.changes.change import Change, drop
+from pinnace.api.versions import Version
+
+CHANGES = (
+    Change(
+        version=Version(1, 23),
+        operation="ContainerList",
+        downgrade=drop("State", "Mounts"),
+        summary="The list shows state and mounts.",
+    ),
+)

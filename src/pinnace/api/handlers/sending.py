@@ -1,0 +1,72 @@
+"""Streams whose beginning may still fail: the first piece is awaited before the head is sent."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Protocol
+
+from pinnace.api.call import Call
+from pinnace.api.changes.change import JsonObject
+from pinnace.api.streams import PROGRESS, ProgressText
+from pinnace.errors import PinnaceError
+
+
+async def send_chunks(
+    call: Call,
+    chunks: AsyncIterator[bytes],
+    content_type: str,
+    *,
+    headers: Sequence[tuple[str, str]] = (),
+) -> None:
+    """Send bytes as they come.
+
+    Raises:
+        PinnaceError: The first chunk could not be made; no head was sent.
+    """
+    first = await anext(chunks, b"")
+    writer = await call.exchange.stream(
+        200, headers=(*call.headers, *headers), content_type=content_type
+    )
+    await writer.write(first)
+    async for chunk in chunks:
+        await writer.write(chunk)
+    await writer.close()
+
+
+class ProgressForm(Protocol):
+    """How a progress message is written."""
+
+    def encode(self, message: JsonObject) -> bytes:
+        """Return one message as bytes."""
+        ...
+
+
+async def send_progress(call: Call, messages: AsyncIterator[Mapping[str, object]]) -> None:
+    """Send progress messages; a failure after the first becomes the last message.
+
+    Raises:
+        PinnaceError: Nothing had been told yet; no head was sent.
+    """
+    as_text = call.behaviour.text_progress
+    form: ProgressForm = ProgressText() if as_text else PROGRESS
+    first = await anext(messages, None)
+    writer = await call.stream(
+        "application/vnd.docker.raw-stream" if as_text else PROGRESS.content_type
+    )
+    try:
+        if first is not None:
+            await writer.write(form.encode(_message(first)))
+        async for message in messages:
+            await writer.write(form.encode(_message(message)))
+    except PinnaceError as exc:
+        failure: JsonObject = {"errorDetail": {"message": exc.message}, "error": exc.message}
+        await writer.write(form.encode(failure))
+    await writer.close()
+
+
+def _message(progress: Mapping[str, object]) -> JsonObject:
+    return {key: _plain(value) for key, value in progress.items()}
+
+
+def _plain(value: object) -> "str | int | JsonObject":
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    return value if isinstance(value, int) else str(value)

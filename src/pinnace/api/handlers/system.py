@@ -1,0 +1,46 @@
+"""Handlers of the calls about the engine itself."""
+
+from pinnace.api.call import Answer, Call
+from pinnace.errors import InvalidParameter
+from pinnace.wire.images import BuildPruneReport
+
+_TYPES = frozenset({"container", "image", "volume", "build-cache"})
+# Builder-Version 1: the classic builder; 2 would send clients to BuildKit.
+_PING_HEADERS = (
+    ("Builder-Version", "1"),
+    ("Swarm", "inactive"),
+    ("Cache-Control", "no-cache, no-store, must-revalidate"),
+    ("Pragma", "no-cache"),
+)
+_PONG = Answer(b"OK", headers=_PING_HEADERS, content_type="text/plain; charset=utf-8")
+_SILENT_PONG = Answer(b"", headers=_PING_HEADERS, content_type="text/plain; charset=utf-8")
+
+
+async def ping(call: Call) -> Answer:
+    """`GET /_ping` and `HEAD /_ping`."""
+    return _SILENT_PONG if call.exchange.request.method == "HEAD" else _PONG
+
+
+async def info(call: Call) -> Answer:
+    """`GET /info`."""
+    return Answer(await call.engine.system.info())
+
+
+async def version(call: Call) -> Answer:
+    """`GET /version`."""
+    return Answer(await call.engine.system.version())
+
+
+async def data_usage(call: Call) -> Answer:
+    """`GET /system/df`."""
+    types = set(call.query.all("type"))
+    for unknown in sorted(types - _TYPES):
+        raise InvalidParameter(f"unknown object type: {unknown}")
+    verbose = call.query.flag("verbose") or call.behaviour.usage_lists
+    return Answer(await call.engine.system.df(types or None, verbose=verbose))
+
+
+async def build_prune(call: Call) -> Answer:
+    """`POST /build/prune`: there is no builder yet, so there is nothing to remove."""
+    await call.discard_body()
+    return Answer(BuildPruneReport())

@@ -1,0 +1,51 @@
+"""Handlers of images as archives: load, save, import."""
+
+from pinnace.api.call import Answer, Call
+from pinnace.api.handlers.sending import send_chunks, send_progress
+from pinnace.errors import InvalidParameter, NotSupported
+
+TAR = "application/x-tar"
+
+
+async def create(call: Call) -> Answer | None:
+    """`POST /images/create`: import of an archive; pulling is not there yet."""
+    query = call.query
+    if query.text("fromImage"):
+        raise NotSupported("pulling images from registries is not implemented by this engine yet")
+    source = query.text("fromSrc")
+    if not source:
+        raise InvalidParameter("one of fromImage and fromSrc must be given")
+    if source != "-":
+        raise NotSupported("importing images from URLs is not implemented by this engine yet")
+    messages = call.engine.images.import_tar(
+        aiter(call.exchange.body),
+        repo=query.text("repo"),
+        tag=query.text("tag"),
+        changes=list(query.all("changes")),
+        message=query.text("message"),
+        platform=query.optional("platform"),
+    )
+    await send_progress(call, messages)
+    return None
+
+
+async def load(call: Call) -> Answer | None:
+    """`POST /images/load`."""
+    quiet = call.query.flag("quiet", default=False)
+    await send_progress(call, call.engine.images.load(aiter(call.exchange.body), quiet=quiet))
+    return None
+
+
+async def save(call: Call) -> Answer | None:
+    """`GET /images/{name}/get`."""
+    await send_chunks(call, call.engine.images.save([call.name]), TAR)
+    return None
+
+
+async def save_several(call: Call) -> Answer | None:
+    """`GET /images/get?names=…`."""
+    names = [name for given in call.query.all("names") for name in given.split(",") if name]
+    if not names:
+        raise InvalidParameter("no image names given")
+    await send_chunks(call, call.engine.images.save(names), TAR)
+    return None
