@@ -16,19 +16,22 @@ from typing import BinaryIO
 from pinnace.contracts.snapshots import (
     ByteSource,
     ChainId,
+    Change,
     LayerStat,
     SnapshotKey,
     UnpackLimits,
     Usage,
 )
+from pinnace.errors import Internal
 from pinnace.host.kernel import mount
 from pinnace.host.kernel.paths import O_PATH_DIRECTORY, directory, open_in_root
 from pinnace.host.snapshots.active import ActiveDirectory
+from pinnace.host.snapshots.compare import OPAQUE_XATTR, TreeComparison, is_whiteout
 from pinnace.host.snapshots.layers import LayerDirectory, StagedLayer, check_arrival
+from pinnace.host.snapshots.pack import ChunkReader, pack_changes
 from pinnace.host.snapshots.tree import measure
 from pinnace.oci.digest import Digest
 
-OPAQUE_XATTR = "trusted.overlay.opaque"
 # What another kernel default could turn on would put state into the upper directory which a layer
 # tar cannot express.
 _OPTIONS = ("index=off", "metacopy=off", "redirect_dir=nofollow")
@@ -97,6 +100,17 @@ class OverlaySnapshots:
         """See the contract."""
         mount.unmount(target)
 
+    def commit(self, key: SnapshotKey, parent: ChainId | None) -> tuple[ChainId, LayerStat]:
+        """See the contract."""
+        upper = self._active.existing(key) / "upper"
+        changes = self._compare(key, parent, contents=True)
+        with directory(upper) as upper_fd:
+            return self.ingest_layer(parent, ChunkReader(pack_changes(upper_fd, changes)))
+
+    def changes(self, key: SnapshotKey, parent: ChainId | None) -> Sequence[Change]:
+        """See the contract."""
+        return self._compare(key, parent, contents=False)
+
     def export_layer(self, chain: ChainId, parent: ChainId | None, target: BinaryIO) -> None:
         """See the contract."""
         self._layers.export(chain, target)
@@ -122,6 +136,20 @@ class OverlaySnapshots:
         """See the contract."""
         return self._active.repair(keys) + self._layers.repair(chains)
 
+    def _compare(
+        self, key: SnapshotKey, parent: ChainId | None, *, contents: bool
+    ) -> Sequence[Change]:
+        upper = self._active.existing(key) / "upper"
+        below = [self._layers.link(record) for _, record in self._layers.stack(parent)]
+        with ExitStack() as descriptors:
+            upper_fd = descriptors.enter_context(directory(upper))
+            lower_fds = [descriptors.enter_context(directory(path)) for path in below]
+            comparison = TreeComparison(upper_fd, lower_fds, full=False, contents=contents)
+            try:
+                return comparison.changes()
+            except OSError as exc:
+                raise Internal(f"cannot read snapshot {key}: {exc.strerror}") from exc
+
 
 class _OverlayRules:
     """Unpacks a layer into its own directory, in the form overlayfs reads."""
@@ -131,7 +159,7 @@ class _OverlayRules:
         self._lower = lower
         self._uncovered = b""
 
-    def displace(self, parent: int, base: bytes, path: bytes) -> None:
+    def displace(self, parent: int, base: bytes, path: bytes, *, directory: bool) -> None:
         status = os.stat(base, dir_fd=parent, follow_symlinks=False)
         self._uncovered = path if is_whiteout(status) else b""
         if stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode):
@@ -181,11 +209,6 @@ class _OverlayRules:
 
     def created(self, path: bytes) -> None:
         """Nothing to note."""
-
-
-def is_whiteout(status: os.stat_result) -> bool:
-    """Whether overlayfs takes this for a deleted entry."""
-    return stat.S_ISCHR(status.st_mode) and status.st_rdev == 0
 
 
 def _set_opaque(parent: int, base: bytes) -> None:

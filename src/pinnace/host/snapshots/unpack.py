@@ -46,8 +46,15 @@ _HOST_FAILURES = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, 
 class TreeRules(Protocol):
     """What differs between a layer directory, a full copy and a live root."""
 
-    def displace(self, parent: int, base: bytes, path: bytes) -> None:
-        """Take away what is at `base`, because the archive has something else for `path`."""
+    def displace(self, parent: int, base: bytes, path: bytes, *, directory: bool) -> None:
+        """Take away what is at `base`, because the archive has something else for `path`.
+
+        Args:
+            parent: Descriptor of the directory.
+            base: Name in it.
+            path: Path below the root.
+            directory: What comes is a directory.
+        """
         ...
 
     def whiteout(self, parent: int, base: bytes, path: bytes) -> None:
@@ -164,7 +171,8 @@ class TreeWriter:
         *,
         limits: UnpackLimits,
         recipe: RecipeWriter | None = None,
-        whiteouts: bool = True,
+        prefix: bytes | None = None,
+        owner: tuple[int, int] | None = None,
     ) -> None:
         """Write below `root_fd`.
 
@@ -173,13 +181,17 @@ class TreeWriter:
             rules: See there.
             limits: Entries, path length and extended attributes.
             recipe: Takes where contents went.
-            whiteouts: Understand `.wh.` names; without it they are plain files.
+            prefix: Where in the root the archive goes: not a layer but an archive for a live
+                tree. `.wh.` names are plain files then, and the attributes of the top directory
+                stay as they are. None: a layer.
+            owner: (uid, gid) for everything; None: as the archive says.
         """
         self._root_fd = root_fd
         self._rules = rules
         self._limits = limits
         self._recipe = recipe
-        self._whiteouts = whiteouts
+        self._prefix = prefix
+        self._owner = owner
         self._directories = DirectoryCache(root_fd, rules.implied)
         self._directory_times: dict[bytes, int] = {}
         self._entries = 0
@@ -208,13 +220,20 @@ class TreeWriter:
     def _apply(self, entry: TarEntry, reader: TarReader) -> None:
         path = safe_path(entry.name, max_length=self._limits.max_path)
         if not path:
-            if entry.kind == DIRECTORY:
+            if entry.kind == DIRECTORY and self._prefix is None:
                 self._set_root(entry)
             return
+        if self._prefix:
+            path = self._prefix + b"/" + path
+        if self._owner is not None:
+            entry.uid, entry.gid = self._owner
+        self._place(path, entry, reader)
+
+    def _place(self, path: bytes, entry: TarEntry, reader: TarReader) -> None:
         above, _, base = path.rpartition(b"/")
         parent, above = self._directories.open(above, make=True)
         path = above + b"/" + base if above else base
-        if self._whiteouts and base.startswith(WHITEOUT_PREFIX):
+        if self._prefix is None and base.startswith(WHITEOUT_PREFIX):
             self._whiteout(parent, base, above)
             return
         if entry.kind == b"0":
@@ -241,11 +260,11 @@ class TreeWriter:
             make()
         self.inodes += 1
 
-    def _displace(self, parent: int, base: bytes, path: bytes) -> None:
+    def _displace(self, parent: int, base: bytes, path: bytes, *, directory: bool = False) -> None:
         below = path + b"/"
         for known in [at for at in self._directory_times if at == path or at.startswith(below)]:
             del self._directory_times[known]
-        self._rules.displace(parent, base, path)
+        self._rules.displace(parent, base, path, directory=directory)
         self._directories.forget()
 
     def _file(
@@ -273,7 +292,7 @@ class TreeWriter:
             self.inodes += 1
         except FileExistsError:
             if not _is_directory(base, parent):
-                self._displace(parent, base, path)
+                self._displace(parent, base, path, directory=True)
                 os.mkdir(base, 0o700, dir_fd=parent)
                 self._rules.covered(parent, base, path)
         descriptor = os.open(base, _OPEN_DIRECTORY, dir_fd=parent)
@@ -285,6 +304,8 @@ class TreeWriter:
 
     def _hard_link(self, parent: int, base: bytes, path: bytes, entry: TarEntry) -> None:
         target = safe_path(entry.link, max_length=self._limits.max_path)
+        if self._prefix:
+            target = self._prefix + b"/" + target
         if target == path:
             return  # a link to itself changes nothing, and must not remove it
         above, _, target_base = target.rpartition(b"/")

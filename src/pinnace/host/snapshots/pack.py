@@ -1,0 +1,215 @@
+"""Writing trees as tar: changes of a snapshot, whole roots, single paths.
+
+The tree may be in use: what vanishes meanwhile is left out, a file that shrinks is filled up
+with zeros, one that grows is cut. Links are archived, never followed, except where the caller
+resolved the start. The same tree gives the same bytes.
+"""
+
+import errno
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+
+from pinnace.contracts.snapshots import Change
+from pinnace.errors import Internal
+from pinnace.host.kernel.paths import open_in_root
+from pinnace.oci.layer import WHITEOUT_PREFIX
+from pinnace.oci.tar_reader import (
+    BLOCK_DEVICE,
+    CHAR_DEVICE,
+    DIRECTORY,
+    FIFO,
+    HARD_LINK,
+    SYMLINK,
+    TarEntry,
+)
+from pinnace.oci.tar_writer import END_OF_ARCHIVE, entry_header, padding
+
+_CHUNK = 1 << 20
+_NODE = os.O_PATH | os.O_NOFOLLOW
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
+_KINDS = {
+    stat.S_IFREG: b"0",
+    stat.S_IFLNK: SYMLINK,
+    stat.S_IFDIR: DIRECTORY,
+    stat.S_IFCHR: CHAR_DEVICE,
+    stat.S_IFBLK: BLOCK_DEVICE,
+    stat.S_IFIFO: FIFO,
+}
+_GONE = frozenset((errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO))
+_DELETED = 2
+
+
+def pack_tree(root_fd: int, path: bytes, *, name: bytes) -> Iterator[bytes]:
+    """Yield a tar of what is at `path` and below; members are called `name/...`.
+
+    Args:
+        root_fd: The tree's root; `path` must not lead through links.
+        path: Relative; empty for the whole root.
+        name: What `path` is called in the archive; empty leaves the top itself out.
+
+    Raises:
+        Internal: The tree cannot be read.
+    """
+    packer = _Packer(root_fd)
+    pending = [(path, name)]
+    while pending:
+        at, called = pending.pop()
+        yield from packer.member(at, called)
+        children = packer.children(at)
+        pending += [(_join(at, base), _join(called, base)) for base in reversed(children)]
+    yield END_OF_ARCHIVE
+
+
+def pack_changes(root_fd: int, changes: Iterable[Change]) -> Iterator[bytes]:
+    """Yield the layer tar of `changes`, sorted by path, in the tree `root_fd`.
+
+    Raises:
+        Internal: The tree cannot be read.
+    """
+    packer = _Packer(root_fd, whole_seconds=True)
+    for change in changes:
+        path = os.fsencode(change.path).lstrip(b"/")
+        if change.kind == _DELETED:
+            above, _, base = path.rpartition(b"/")
+            mark = TarEntry(name=_join(above, WHITEOUT_PREFIX + base), kind=b"0", mode=0)
+            yield entry_header(mark)
+        elif not path.rpartition(b"/")[2].startswith(WHITEOUT_PREFIX):
+            # A file of that name would delete another one when the layer is unpacked.
+            yield from packer.member(path, path)
+    yield END_OF_ARCHIVE
+
+
+class _Packer:
+    def __init__(self, root_fd: int, *, whole_seconds: bool = False) -> None:
+        self._root_fd = root_fd
+        self._whole_seconds = whole_seconds
+        self._links: dict[tuple[int, int], bytes] = {}
+
+    def member(self, path: bytes, name: bytes) -> Iterator[bytes]:
+        """Yield one member; nothing when it is gone, a socket, or has no name."""
+        if not name:
+            return
+        with suppress(FileNotFoundError):
+            node = self._open(path, _NODE)
+            try:
+                status = os.fstat(node)
+                kind = _KINDS.get(stat.S_IFMT(status.st_mode))
+                if kind is None:
+                    return  # a socket: nothing would listen on it
+                entry = self._entry(node, status, kind, name)
+            finally:
+                os.close(node)
+            if entry.kind != b"0":
+                yield entry_header(entry)
+            else:
+                yield from self._file(path, entry)
+
+    def children(self, path: bytes) -> list[bytes]:
+        """Return the names in a directory, sorted; none for anything else."""
+        try:
+            descriptor = self._open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        except FileNotFoundError:
+            return []
+        try:
+            return sorted(map(os.fsencode, os.listdir(descriptor)))  # noqa: PTH208 - descriptor
+        finally:
+            os.close(descriptor)
+
+    def _open(self, path: bytes, flags: int) -> int:
+        """Open below the root without following any link.
+
+        Raises:
+            FileNotFoundError: Gone, or replaced by something else.
+        """
+        try:
+            return open_in_root(self._root_fd, path, flags, follow=False)
+        except OSError as exc:
+            if exc.errno in _GONE:
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)) from exc
+            raise Internal(f"cannot archive {path[:200]!r}: {exc.strerror}") from exc
+
+    def _entry(self, node: int, status: os.stat_result, kind: bytes, name: bytes) -> TarEntry:
+        entry = TarEntry(
+            name=name,
+            kind=kind,
+            mode=stat.S_IMODE(status.st_mode),
+            uid=status.st_uid,
+            gid=status.st_gid,
+            mtime_ns=status.st_mtime_ns,
+        )
+        if self._whole_seconds:
+            entry.mtime_ns -= entry.mtime_ns % 1_000_000_000
+        if status.st_nlink > 1 and kind != DIRECTORY:
+            first = self._links.setdefault((status.st_dev, status.st_ino), name)
+            if first != name:
+                entry.kind, entry.link = HARD_LINK, first
+                return entry
+        if kind == SYMLINK:
+            entry.link = os.fsencode(os.readlink(b"", dir_fd=node))
+        elif kind in (CHAR_DEVICE, BLOCK_DEVICE):
+            entry.device = (os.major(status.st_rdev), os.minor(status.st_rdev))
+        else:
+            entry.xattrs = _xattrs(node)
+            entry.size = status.st_size if kind == b"0" else 0
+        return entry
+
+    def _file(self, path: bytes, entry: TarEntry) -> Iterator[bytes]:
+        descriptor = self._open(path, _READ)
+        try:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                return
+            entry.size = status.st_size
+            yield entry_header(entry)
+            left = entry.size
+            while left:
+                data = os.read(descriptor, min(left, _CHUNK)) or bytes(min(left, _CHUNK))
+                left -= len(data)
+                yield data
+            yield padding(entry.size)
+        finally:
+            os.close(descriptor)
+
+
+class ChunkReader:
+    """Reads from an iterator of chunks as from a file."""
+
+    def __init__(self, chunks: Iterable[bytes]) -> None:
+        self._chunks = iter(chunks)
+        self._left = b""
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Return up to `size` bytes; nothing at the end."""
+        while not self._left:
+            chunk = next(self._chunks, None)
+            if chunk is None:
+                return b""
+            self._left = chunk
+        data = self._left if size < 0 else self._left[:size]
+        self._left = self._left[len(data) :]
+        return data
+
+
+def _xattrs(node: int) -> dict[str, bytes]:
+    """Return what a layer keeps: file capabilities and user attributes."""
+    path = f"/proc/self/fd/{node}"
+    try:
+        names = os.listxattr(path)
+    except OSError as exc:
+        if exc.errno == errno.ENOTSUP:
+            return {}
+        raise
+    kept = {}
+    for name in sorted(names):
+        if name == "security.capability" or (
+            name.startswith("user.") and not name.startswith("user.overlay.")
+        ):
+            with suppress(OSError):  # removed meanwhile
+                kept[name] = os.getxattr(path, name)
+    return kept
+
+
+def _join(above: bytes, base: bytes) -> bytes:
+    return above + b"/" + base if above else base

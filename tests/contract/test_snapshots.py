@@ -1,0 +1,230 @@
+"""What every implementation of `contracts.snapshots.Snapshots` promises."""
+
+import hashlib
+import io
+import os
+import stat
+import tarfile
+
+import pytest
+from tests.support.archives import file, folder, hardlink, symlink, tar_of
+
+from pinnace.contracts.snapshots import Change, SnapshotKey
+from pinnace.errors import AlreadyExists, InvalidParameter, NotFound
+from pinnace.host.snapshots.overlay import OverlaySnapshots
+from pinnace.host.snapshots.vfs import VfsSnapshots
+
+pytestmark = pytest.mark.root
+KEY = SnapshotKey("key")
+BASE = tar_of(
+    folder("d", mode=0o750, uid=3),
+    file("d/a", b"aaa", mtime=1000),
+    file("d/b", b"bbb", mtime=1000),
+    file("top", b"top", mode=0o4755, mtime=1000),
+    folder("o"),
+    file("o/1", b"1"),
+    symlink("l", "d/a"),
+    hardlink("h", "top"),
+)
+
+
+@pytest.fixture(params=[OverlaySnapshots, VfsSnapshots])
+def snapshots(request, tmp_path):
+    return request.param(tmp_path / "store")
+
+
+@pytest.fixture
+def mounted(snapshots, tmp_path):
+    targets = []
+
+    def at(chain, key=KEY):
+        target = tmp_path / f"mnt-{key}"
+        target.mkdir()
+        snapshots.prepare(key, chain)
+        snapshots.mount(key, target)
+        targets.append(target)
+        return target
+
+    yield at
+    for target in targets:
+        snapshots.unmount(target)
+
+
+def ingest(snapshots, parent, tar, **expected):
+    return snapshots.ingest_layer(parent, io.BytesIO(tar), **expected)
+
+
+def test_the_chain_id_follows_from_parent_and_diff_id(snapshots):
+    below, stat_below = ingest(snapshots, None, BASE)
+    upper = tar_of(file("x"))
+    chain, stat = ingest(snapshots, below, upper)
+    assert below == stat_below.diff_id == "sha256:" + hashlib.sha256(BASE).hexdigest()
+    text = f"{below} {stat.diff_id}".encode()
+    assert chain == "sha256:" + hashlib.sha256(text).hexdigest()
+    assert snapshots.has_layer(chain)
+    assert snapshots.layer_usage(below).size == 3 + 3 + 3 + 1
+
+
+def test_an_equal_layer_is_kept_as_it_is(snapshots):
+    first, _ = ingest(snapshots, None, BASE)
+    again, stat = ingest(snapshots, None, BASE)
+    assert first == again
+    assert stat.size == 10
+
+
+def test_a_layer_other_than_announced_leaves_nothing(snapshots, tmp_path):
+    for expected in ({"diff_id": "sha256:" + "0" * 64}, {"digest": "sha256:" + "0" * 64}):
+        with pytest.raises(InvalidParameter, match="sha256:"):
+            ingest(snapshots, None, BASE, **expected)
+    assert not any((tmp_path / "store/tmp").iterdir())
+    assert not any((tmp_path / "store/layers").iterdir())
+
+
+def test_attributes_of_every_kind_of_file_arrive(snapshots, mounted):
+    chain, _ = ingest(snapshots, None, BASE)
+    root = mounted(chain)
+    assert stat.S_IMODE((root / "d").stat().st_mode) == 0o750
+    assert (root / "d").stat().st_uid == 3
+    assert (root / "top").stat().st_mode & 0o7777 == 0o4755
+    assert (root / "d/a").stat().st_mtime == 1000
+    assert (root / "l").readlink().as_posix() == "d/a"
+    assert (root / "h").stat().st_ino == (root / "top").stat().st_ino
+
+
+def test_a_fresh_snapshot_has_no_changes_and_takes_no_space(snapshots, mounted):
+    chain, _ = ingest(snapshots, None, BASE)
+    mounted(chain)
+    assert snapshots.changes(KEY, chain) == []
+    assert snapshots.usage(KEY).size == 0
+
+
+def test_changes_lists_what_was_added_modified_and_deleted_with_the_directories_above(
+    snapshots, mounted
+):
+    chain, _ = ingest(snapshots, None, BASE)
+    root = mounted(chain)
+    (root / "d/a").write_bytes(b"changed")
+    (root / "d/new").write_bytes(b"12345")
+    (root / "h").unlink()
+    (root / "n").mkdir()
+    (root / "n/f").write_bytes(b"x")
+    (root / "o/1").unlink()
+    (root / "o").rmdir()
+    (root / "o").mkdir()
+    (root / "o/2").write_bytes(b"2")
+    assert snapshots.changes(KEY, chain) == [
+        Change("/d", 0), Change("/d/a", 0), Change("/d/new", 1), Change("/h", 2),
+        Change("/n", 1), Change("/n/f", 1), Change("/o", 0), Change("/o/1", 2),
+        Change("/o/2", 1),
+    ]  # fmt: skip
+    assert snapshots.usage(KEY).size >= 7 + 5 + 1 + 1
+
+
+def test_a_committed_snapshot_looks_the_same_on_top_of_its_parent(snapshots, mounted):
+    chain, _ = ingest(snapshots, None, BASE)
+    root = mounted(chain)
+    (root / "d/a").write_bytes(b"changed")
+    os.utime(root / "d/a", (5, 5))
+    (root / "d/b").unlink()
+    (root / "o/1").unlink()
+    (root / "o").rmdir()
+    (root / "o").mkdir()
+    (root / "o/2").write_bytes(b"2")
+    os.link(root / "o/2", root / "o/3")
+    (root / "top").unlink()
+    (root / "top").mkdir()
+    os.mkfifo(root / "fifo")
+    os.setxattr(root / "o/2", "user.note", b"kept")
+    committed, _ = snapshots.commit(KEY, chain)
+    other = mounted(committed, SnapshotKey("other"))
+    assert sorted(p.relative_to(other).as_posix() for p in other.rglob("*")) == sorted(
+        p.relative_to(root).as_posix() for p in root.rglob("*")
+    )
+    assert (other / "d/a").read_bytes() == b"changed"
+    assert (other / "o/2").stat().st_ino == (other / "o/3").stat().st_ino
+    assert os.getxattr(other / "o/2", "user.note") == b"kept"
+    assert stat.S_ISFIFO((other / "fifo").stat().st_mode)
+
+
+def test_committing_twice_gives_the_same_layer_and_export_gives_its_tar(snapshots, mounted):
+    chain, _ = ingest(snapshots, None, BASE)
+    root = mounted(chain)
+    (root / "new").write_bytes(b"x" * 1000)
+    (root / "d/a").unlink()
+    first, stat = snapshots.commit(KEY, chain)
+    assert snapshots.commit(KEY, chain)[0] == first
+    out = io.BytesIO()
+    snapshots.export_layer(first, chain, out)
+    assert "sha256:" + hashlib.sha256(out.getvalue()).hexdigest() == stat.diff_id
+    out.seek(0)
+    assert tarfile.open(fileobj=out).getnames() == ["d", "d/.wh.a", "new"]
+
+
+def test_a_taken_key_and_a_missing_parent_are_refused(snapshots):
+    snapshots.prepare(KEY, None)
+    with pytest.raises(AlreadyExists):
+        snapshots.prepare(KEY, None)
+    with pytest.raises(NotFound):
+        snapshots.prepare(SnapshotKey("b"), "sha256:" + "0" * 64)
+    with pytest.raises(NotFound):
+        ingest(snapshots, "sha256:" + "0" * 64, BASE)
+
+
+@pytest.mark.parametrize("key", ["", ".", "..", "a/b", "../x", "a\0", "-x", "x" * 129])
+def test_a_key_that_could_leave_the_store_is_refused(snapshots, key):
+    with pytest.raises(InvalidParameter):
+        snapshots.prepare(SnapshotKey(key), None)
+
+
+def test_removing_is_idempotent(snapshots):
+    chain, _ = ingest(snapshots, None, BASE)
+    snapshots.prepare(KEY, chain)
+    for _ in range(2):
+        snapshots.remove(KEY)
+        snapshots.remove_layer(chain)
+    assert not snapshots.has_layer(chain)
+    snapshots.prepare(KEY, None)
+
+
+def test_repair_keeps_what_is_named_and_removes_the_rest(snapshots, tmp_path):
+    kept, _ = ingest(snapshots, None, BASE)
+    lost, _ = ingest(snapshots, kept, tar_of(file("x")))
+    snapshots.prepare(KEY, kept)
+    snapshots.prepare(SnapshotKey("lost"), kept)
+    (tmp_path / "store/tmp/layer-half").mkdir()
+    done = snapshots.repair([KEY], [kept])
+    assert len(done) == 3
+    assert snapshots.has_layer(kept)
+    assert not snapshots.has_layer(lost)
+    assert snapshots.repair([KEY], [kept]) == []
+
+
+def test_unmounting_what_is_not_mounted_is_no_error(snapshots, tmp_path):
+    snapshots.unmount(tmp_path)
+
+
+def test_export_of_an_unpacked_layer_gives_the_bytes_it_came_from(snapshots):
+    chain, _ = ingest(snapshots, None, BASE)
+    out = io.BytesIO()
+    snapshots.export_layer(chain, None, out)
+    assert out.getvalue() == BASE
+
+
+@pytest.mark.parametrize("step", ["rename", "symlink_to", "fsync", "mkdtemp", "fchmod"])
+def test_a_failure_at_any_step_leaves_no_trace(snapshots, tmp_path, monkeypatch, step):
+    def fail(*_, **__):
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        if step in ("rename", "symlink_to"):
+            patch.setattr(f"pathlib.Path.{step}", fail)
+        elif step == "mkdtemp":
+            patch.setattr("tempfile.mkdtemp", fail)
+        else:
+            patch.setattr(f"os.{step}", fail)
+        with pytest.raises(Exception, match=r"Input/output|unpacking failed"):
+            ingest(snapshots, None, BASE)
+    assert not any((tmp_path / "store/tmp").iterdir())
+    assert not any((tmp_path / "store/layers").iterdir())
+    assert not any((tmp_path / "store/l").iterdir())
+    assert ingest(snapshots, None, BASE)[1].size == 10
