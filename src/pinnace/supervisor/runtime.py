@@ -25,8 +25,9 @@ _LAUNCHER = (
     'n=$1; shift; while [ $n -gt 0 ]; do echo 0 > "$1" || exit 125; shift; n=$((n-1)); done; '
     'exec "$@"'
 )
-# Dispositions that we ignore survive an exec; containers must not inherit them.
-_DEFAULTED = (signal.SIGPIPE, signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGCHLD)
+# Ignored signals (ours, and the interpreter's own) survive an exec; containers must not inherit
+# them.
+_DEFAULTED = tuple(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
 _MESSAGE_BYTES = 64 * 1024
 _DEADLINE_S = 120.0
 

@@ -11,7 +11,7 @@ from pinnace.supervisor.logs import STDERR, STDOUT
 from pinnace.supervisor.logwriter import now_ns
 from pinnace.supervisor.loop import READ, Loop
 from pinnace.supervisor.outputs import LiveOutput, LoggedOutput, Output, Source, set_size
-from pinnace.supervisor.protocol import Message, number, text
+from pinnace.supervisor.protocol import Message, nested, number, text
 from pinnace.supervisor.reaper import LOST_CODE, Reaper, code_of, status_by_pidfd
 from pinnace.supervisor.runtime import Launch, Streams
 from pinnace.supervisor.taskinput import TaskInput
@@ -132,6 +132,10 @@ class Task:
         self.stdin_closed = bool(state.get("stdin_closed"))
         self.started = bool(state.get("started"))
         self._take(number(state, "pid"), streams, (), pidfd=pidfd)
+        if state.get("exit"):
+            self.exit = nested(state, "exit")
+            self._finish()
+            return
         if pidfd < 0:
             self._ended(LOST_CODE, lost=True)
             return

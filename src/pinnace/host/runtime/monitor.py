@@ -410,11 +410,9 @@ class SupervisorMonitor:
         try:
             await self._open()
             for task in known.values():
-                if task.exit is None and task.id not in self._tasks:
+                if task.id not in self._tasks:
                     await self._hand_over(task)
                     self._tasks[task.id] = task
-                else:
-                    self._tasks.setdefault(task.id, task)
         except PinnaceError:
             self._tasks = known | self._tasks
             log.exception("the supervisor cannot be replaced; tasks run on unattended")
@@ -428,6 +426,7 @@ class SupervisorMonitor:
             "pid": task.pid,
             "started": task.started,
             "stdin_closed": task.stdin_closed,
+            "exit": None if task.exit is None else dataclasses.asdict(task.exit),
             "fds": list(task.fds),
         }
         await self._send_call(message, list(task.fds.values()))
