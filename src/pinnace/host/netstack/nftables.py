@@ -1,8 +1,5 @@
 """Rulesets through the nft program: rare and atomic. Elements go through nfnetlink instead."""
 
-import asyncio
-import contextlib
-import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,8 +7,8 @@ from pathlib import Path
 import msgspec
 
 from pinnace.errors import Unavailable
+from pinnace.host import process
 
-_DEADLINE_S = 30.0
 _SEARCH_PATH = "/usr/sbin:/sbin:/usr/bin:/bin:/usr/local/sbin:/usr/local/bin"
 
 
@@ -66,25 +63,9 @@ class Nft:
         argv = [nft, *arguments]
         if self._host_namespace is not None:
             argv = ["/usr/bin/nsenter", f"--net={self._host_namespace}", *argv]
-        process = await asyncio.create_subprocess_exec(
-            *argv,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env={"PATH": _SEARCH_PATH, "LC_ALL": "C"},
-            start_new_session=True,
-        )
-        try:
-            async with asyncio.timeout(_DEADLINE_S):
-                output, errors = await process.communicate(given.encode())
-        except TimeoutError as exc:
-            raise Unavailable(f"nft did not answer within {_DEADLINE_S:.0f} s") from exc
-        finally:
-            if process.returncode is None:
-                with contextlib.suppress(ProcessLookupError):
-                    process.kill()
-                await asyncio.shield(process.wait())
-        if process.returncode:
-            reason = errors.decode(errors="replace").strip() or os.strerror(process.returncode)
+        environment = {"PATH": _SEARCH_PATH, "LC_ALL": "C"}
+        done = await process.run(argv, env=environment, input=given.encode())
+        if done.returncode:
+            reason = done.stderr.decode(errors="replace").strip() or f"status {done.returncode}"
             raise Unavailable(f"nftables refused the packet rules: {reason}")
-        return output
+        return done.stdout

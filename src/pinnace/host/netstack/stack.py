@@ -68,6 +68,7 @@ class LinuxNetStack:
         self._route: NetlinkSocket | None = None
         self._netfilter: NetlinkSocket | None = None
         self._turned_on_forwarding = False
+        self._is_closed = False
 
     async def ensure_bridge(self, bridge: BridgeSpec) -> None:
         """See `NetStack.ensure_bridge`."""
@@ -194,7 +195,10 @@ class LinuxNetStack:
             await self._on_thread(self._remove_everything)
 
     async def close(self) -> None:
-        """Let go of sockets and the thread; what runs goes on running."""
+        """Let go of sockets and the thread; what runs goes on running. Idempotent."""
+        if self._is_closed:
+            return
+        self._is_closed = True
         await self._on_thread(self._close_sockets)
         await asyncio.to_thread(self._thread.close)
 
