@@ -14,20 +14,20 @@ import subprocess
 from typing import TYPE_CHECKING
 
 from tests.support import cgroups
-from tests.support.engine import Engine, make_root, remove_link
+from tests.support.engine import Engine, bridge_of, make_root, remove_link, subnet_of
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-DEFAULT_BRIDGE = "pntd0"
-DEFAULT_SUBNET = "10.214.0.1/24"
+BRIDGE_PREFIX = "pntd"
+SUBNET_SECOND = 214
 
 
 def start(
     root: Path,
     *,
-    bridge: str | None = DEFAULT_BRIDGE,
-    subnet: str = DEFAULT_SUBNET,
+    bridge: str | None = "",
+    subnet: str = "",
     iptables: bool = False,
     arguments: tuple[str, ...] = (),
 ) -> Engine:
@@ -35,14 +35,17 @@ def start(
 
     Args:
         root: Directory for everything it writes; short, and on a file system for overlay.
-        bridge: Name of the bridge made for it; None gives it no bridge network.
-        subnet: Address of the bridge with its prefix length.
+        bridge: Name of the default bridge; "" makes one up for this root, None goes without.
+        subnet: Address of the bridge with its prefix length; "" makes one up for this root.
         iptables: Let it write firewall rules; they are taken back on close. Without them
             containers reach the host and each other, and ports are published by its proxy.
         arguments: More arguments of dockerd.
     """
     root = make_root(root)
     cgroups.prepare()
+    if bridge == "":
+        bridge = bridge_of(root, BRIDGE_PREFIX)
+    subnet = subnet or subnet_of(root, SUBNET_SECOND)
     engine = Engine(
         name="dockerd",
         command=[

@@ -7,6 +7,7 @@ comparison runs the same code against either.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import http.client
 import json
 import os
@@ -233,6 +234,16 @@ def make_root(root: Path) -> Path:
     # A unix socket's path must fit into 107 bytes.
     assert len(str(root)) < 70, f"use a shorter directory than {root}"
     return root
+
+
+def bridge_of(root: Path, prefix: str) -> str:
+    """Return a bridge name which only this root has, so that engines can run side by side."""
+    return prefix + hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:6]
+
+
+def subnet_of(root: Path, second: int) -> str:
+    """Return the address of the bridge of a root: 10.`second`.N.1/24."""
+    return f"10.{second}.{hashlib.sha256(str(root.resolve()).encode()).digest()[0]}.1/24"
 
 
 def remove_link(name: str) -> None:

@@ -8,20 +8,20 @@ import sys
 from typing import TYPE_CHECKING
 
 from tests.support import cgroups
-from tests.support.engine import Engine, make_root, remove_link
+from tests.support.engine import Engine, bridge_of, make_root, remove_link, subnet_of
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-DEFAULT_BRIDGE = "pnt0"
-DEFAULT_SUBNET = "10.213.0.1/24"
+BRIDGE_PREFIX = "pnt"
+SUBNET_SECOND = 213
 
 
 def start(
     root: Path,
     *,
-    bridge: str | None = DEFAULT_BRIDGE,
-    subnet: str = DEFAULT_SUBNET,
+    bridge: str | None = "",
+    subnet: str = "",
     arguments: tuple[str, ...] = (),
     python: str = sys.executable,
 ) -> Engine:
@@ -29,13 +29,16 @@ def start(
 
     Args:
         root: Directory for everything it writes; short, and on a file system for overlay.
-        bridge: Name of the default bridge; None gives containers no bridge network.
-        subnet: Address of the bridge with its prefix length.
+        bridge: Name of the default bridge; "" makes one up for this root, None goes without.
+        subnet: Address of the bridge with its prefix length; "" makes one up for this root.
         arguments: More arguments of the daemon.
         python: Interpreter whose environment has pinnace installed.
     """
     root = make_root(root)
     cgroups.prepare()
+    if bridge == "":
+        bridge = bridge_of(root, BRIDGE_PREFIX)
+    subnet = subnet or subnet_of(root, SUBNET_SECOND)
     network = [f"--bridge={bridge}", f"--bip={subnet}"] if bridge else ["--bridge=none"]
     engine = Engine(
         name="pinnace",

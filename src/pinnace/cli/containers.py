@@ -14,7 +14,7 @@ from pinnace.cli.context import FAILED
 from pinnace.cli.output import ago, ellipsis, printable, short_id, size, table
 from pinnace.client.engine import decode
 from pinnace.client.errors import ApiError
-from pinnace.client.records import Container, ContainerSummary, Port, Waited
+from pinnace.client.records import Container, ContainerSummary, Port, Processes, Waited
 
 if TYPE_CHECKING:
     import argparse
@@ -105,7 +105,8 @@ async def _each(context: Context, args: argparse.Namespace, command: str) -> int
     status = 0
     for container in args.containers:
         try:
-            print(await _do(context, args, command, container))
+            if text := await _do(context, args, command, container):
+                print(text)
         except ApiError as exc:
             context.print_error(str(exc))
             status = FAILED
@@ -130,13 +131,7 @@ async def _do(context: Context, args: argparse.Namespace, command: str, containe
 
 
 async def _ports_of(context: Context, path: str) -> str:
-    class Settings(msgspec.Struct, rename="pascal"):
-        ports: dict[str, list[dict[str, str]] | None] | None = None
-
-    class Inspected(msgspec.Struct, rename="pascal"):
-        network_settings: Settings
-
-    found = await context.engine.get(Inspected, f"{path}/json")
+    found = await context.engine.get(Container, f"{path}/json")
     ports = found.network_settings.ports or {}
     return "\n".join(
         f"{name} -> {one.get('HostIp', '')}:{one.get('HostPort', '')}"
@@ -246,10 +241,6 @@ def moment(text: str | None, now_s: float) -> str | None:
 
 
 async def _top(context: Context, args: argparse.Namespace) -> int:
-    class Processes(msgspec.Struct, rename="pascal"):
-        titles: list[str]
-        processes: list[list[str]] | None = None
-
     query = {"ps_args": " ".join(args.arguments) or None}
     answer = await context.engine.call("GET", f"{_path(args.container)}/top", query=query)
     if context.json:
@@ -257,5 +248,5 @@ async def _top(context: Context, args: argparse.Namespace) -> int:
         context.print_rows([row])
         return 0
     found = decode(Processes, answer)
-    print(table([printable(title) for title in found.titles], found.processes or []))
+    print(table([printable(title) for title in found.titles or ()], found.processes or []))
     return 0

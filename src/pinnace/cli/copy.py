@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import os
+import shutil
 import sys
 import tarfile
 import tempfile
@@ -92,24 +94,75 @@ def extract_renamed(archive: IO[bytes], source: str, target: Path) -> None:
     """Unpack an archive whose first member is the copied object, as `cp -r` would place it.
 
     Below an existing directory it keeps its name (`source/.` copies what is in it); else it
-    gets the target's name. Members cannot leave the target: unpacking uses tarfile's data filter.
+    gets the target's name.
+
+    Raises:
+        CommandError: The target's parent does not exist, or a member would leave the target.
     """
-    content_only = source.endswith("/.")
     into = target.is_dir()
-    base = target if into else target.parent
+    base = Path(os.path.realpath(target if into else target.parent))
     if not base.is_dir():
         raise CommandError(f"no such directory: {base}")
+
+    def renamed(name: str) -> str:
+        _, _, rest = name.strip("/").partition("/")
+        if not into:
+            return str(PurePosixPath(target.name) / rest)
+        return rest if source.endswith("/.") else name
+
     with tarfile.open(fileobj=archive) as tar:
-        first = ""
         for member in tar:
-            first = first or member.name.split("/")[0]
-            rest = member.name.split("/", 1)[1] if "/" in member.name else ""
-            if into and content_only:
-                name = rest
-            else:
-                name = member.name if into else str(PurePosixPath(target.name) / rest)
-            if name:
-                tar.extract(member.replace(name=name, deep=False), base, filter="data")
+            if name := renamed(member.name):
+                place_member(tar, member, base, name, renamed(member.linkname))
+
+
+def place_member(
+    tar: tarfile.TarFile, member: tarfile.TarInfo, base: Path, name: str, hard_target: str
+) -> None:
+    """Create one member below `base` without ever following a link out of it.
+
+    Files belong to the caller. Devices, FIFOs and sockets are passed over.
+
+    Args:
+        tar: Open archive.
+        member: The member.
+        base: Existing directory, itself free of links.
+        name: Where to place it below `base`.
+        hard_target: For a hard link, the name of the file it is another name of.
+
+    Raises:
+        CommandError: The name, or the file that a hard link names, is outside.
+    """
+    path = _inside(base, name)
+    if member.isdir():
+        if path.is_symlink() or not path.is_dir():
+            path.mkdir()
+        path.chmod(member.mode & 0o777)
+        return
+    if not (member.isreg() or member.issym() or member.islnk()):
+        return
+    if path.is_symlink() or path.exists():
+        path.unlink()
+    if member.issym():
+        path.symlink_to(member.linkname)
+    elif member.islnk():
+        path.hardlink_to(_inside(base, hard_target))
+    elif (content := tar.extractfile(member)) is not None:
+        with path.open("xb") as out:
+            shutil.copyfileobj(content, out)
+        path.chmod(member.mode & 0o777)
+        os.utime(path, (member.mtime, member.mtime))
+
+
+def _inside(base: Path, name: str) -> Path:
+    """Return the path of a name below `base` whose parents, links resolved, are below it too."""
+    parts = PurePosixPath(name).parts
+    if not parts or ".." in parts or name.startswith("/"):
+        raise CommandError(f"refusing a member outside of the target: {name}")
+    parent = Path(os.path.realpath(base.joinpath(*parts[:-1])))
+    if not parent.is_relative_to(base):
+        raise CommandError(f"refusing a member outside of the target: {name}")
+    return parent / parts[-1]
 
 
 async def _copy_in(

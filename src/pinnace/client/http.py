@@ -80,21 +80,28 @@ class Response:
     """An answer whose body is read as a stream. Use it as an async context manager."""
 
     def __init__(
-        self, head: Head, buffer: Buffer, stream: Stream, sending: asyncio.Task[None] | None
+        self,
+        head: Head,
+        buffer: Buffer,
+        stream: Stream,
+        sending: asyncio.Task[None] | None = None,
+        *,
+        has_body: bool = True,
     ) -> None:
         self.status = head.status
         self.headers = head.headers
         self._buffer = buffer
         self._stream = stream
         self._sending = sending
+        self._has_body = has_body and head.status not in (204, 304)
 
-    async def chunks(self, *, has_body: bool = True) -> AsyncIterator[bytes]:
+    async def chunks(self) -> AsyncIterator[bytes]:
         """Iterate over the body as it arrives, without transfer coding.
 
         Raises:
             BadAnswer: It breaks off.
         """
-        if not has_body or self.status in (204, 304):
+        if not self._has_body:
             return
         if self.headers.get("transfer-encoding", "").lower() == "chunked":
             body = self._chunked()
@@ -231,7 +238,7 @@ async def exchange(
         if isinstance(exc, ConnectionError):
             raise BadAnswer(f"the connection broke: {exc}") from exc
         raise
-    return Response(parsed, buffer, stream, sending)
+    return Response(parsed, buffer, stream, sending, has_body=method != "HEAD")
 
 
 async def _send_chunks(stream: Stream, body: AsyncIterable[bytes]) -> None:

@@ -82,11 +82,25 @@ class ContainerState(Record, frozen=True):
     exit_code: int = 0
 
 
+class NetworkSettings(Record, frozen=True):
+    """The part of a container's network settings that `port` shows."""
+
+    ports: dict[str, list[dict[str, str]] | None] | None = None
+
+
+class Processes(Record, frozen=True):
+    """`GET /containers/{id}/top`."""
+
+    titles: list[str] | None = None
+    processes: list[list[str]] | None = None
+
+
 class Container(Record, frozen=True):
     """`GET /containers/{id}/json`."""
 
     id: str = ""
     config: ContainerConfig = ContainerConfig()
+    network_settings: NetworkSettings = NetworkSettings()
     state: ContainerState = ContainerState()
 
 
