@@ -52,6 +52,11 @@ class LengthDecoder:
         return payload
 
 
+def decoder_for(length: int | None) -> Decoder:
+    """Return the decoder of a body of known length, or of a chunked one when it is None."""
+    return ChunkedDecoder() if length is None else LengthDecoder(length)
+
+
 def is_short(decoder: Decoder) -> bool:
     """Tell whether the rest of a body is worth swallowing to keep the connection."""
     return isinstance(decoder, LengthDecoder) and decoder.remaining <= _SHORT_BYTES

@@ -3,18 +3,10 @@
 import asyncio
 import logging
 from collections.abc import Callable
-from enum import Enum, auto
 from typing import Final
 
 from pinnace.api.http.answer import CONTINUE, render_refusal
-from pinnace.api.http.body import (
-    BodyReader,
-    ByteQueue,
-    ChunkedDecoder,
-    Decoder,
-    LengthDecoder,
-    is_short,
-)
+from pinnace.api.http.body import BodyReader, ByteQueue, Decoder, decoder_for, is_short
 from pinnace.api.http.deadline import Deadline
 from pinnace.api.http.exchange import Exchange
 from pinnace.api.http.failures import BodyIncomplete, BodyMalformed, ClientGone, HeadError
@@ -23,21 +15,11 @@ from pinnace.api.http.head import Framing, Request, early_error, parse_head
 from pinnace.api.http.overriding import override
 from pinnace.api.http.owner import HasDescriptor, Owner
 from pinnace.api.http.peer import is_hung_up
+from pinnace.api.http.phase import Phase
 
 _log = logging.getLogger(__name__)
 
 _NO_BODY: Final = BodyReader(None)
-
-
-class Phase(Enum):
-    """What the bytes that arrive next belong to."""
-
-    HEAD = auto()  # the head of the next request
-    EXCHANGE = auto()  # the body of the current request, then requests that must wait
-    DRAIN = auto()  # the unread rest of an answered request's body
-    RAW = auto()  # a hijacked stream
-    CLOSING = auto()  # nobody: swallowed until the client ends its side
-    LOST = auto()  # the connection is gone
 
 
 class Connection(asyncio.Protocol):
@@ -380,14 +362,13 @@ class Connection(asyncio.Protocol):
         if not framing.keep_alive:
             self._answer_last = True
         body = _NO_BODY if framing.length == 0 else self._open_body(framing)
-        exchange = Exchange(self, request, framing, body)
+        exchange = Exchange(self, request, body)
         self._exchange = exchange
         self._task = self.loop.create_task(self._owner.app(exchange), name=self.name)
         self._task.add_done_callback(self._finished)
 
     def _open_body(self, framing: Framing) -> BodyReader:
-        decoder = ChunkedDecoder() if framing.length is None else LengthDecoder(framing.length)
-        self._decoder = decoder
+        self._decoder = decoder_for(framing.length)
         self._body = ByteQueue(
             self.transport.pause_reading, self._resume, high=self._owner.limits.queue_bytes
         )
@@ -444,13 +425,10 @@ class Connection(asyncio.Protocol):
         if failure is not None and not isinstance(failure, ClientGone):
             _log.error("request failed", exc_info=failure, extra={"listener": self.name})
         if self._phase is Phase.RAW:
-            self._end_raw()
+            if self._carrier is None or self._carrier.done():
+                self._close()
         elif self._phase is not Phase.LOST and not self._hijacked:
             self._end_exchange(exchange, failed=failure is not None or task.cancelled())
-
-    def _end_raw(self) -> None:
-        if self._carrier is None or self._carrier.done():
-            self._close()
 
     def _end_exchange(self, exchange: Exchange, *, failed: bool) -> None:
         if not exchange.started:

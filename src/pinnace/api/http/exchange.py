@@ -1,12 +1,13 @@
 """One request and its answer, as the application sees them."""
 
 from collections.abc import Callable, Coroutine, Sequence
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from pinnace.api.http.answer import Fields, render_head, render_legacy_hijack, render_upgrade
 from pinnace.api.http.body import BodyReader
 from pinnace.api.http.failures import BodyIncomplete, ClientGone
-from pinnace.api.http.head import Framing, Request
+from pinnace.api.http.head import Request
 from pinnace.api.http.hijack import Hijacked
 from pinnace.api.http.websocket import WebSocket, accept_websocket
 
@@ -32,7 +33,6 @@ class Exchange:
 
     __slots__ = (
         "_connection",
-        "_framing",
         "_left",
         "_stream",
         "body",
@@ -41,15 +41,12 @@ class Exchange:
         "started",
     )
 
-    def __init__(
-        self, connection: "Connection", request: Request, framing: Framing, body: BodyReader
-    ) -> None:
+    def __init__(self, connection: "Connection", request: Request, body: BodyReader) -> None:
         self.request = request
         self.body = body
         self.started = False
         self.hijacked: Hijacked | WebSocket | None = None
         self._connection = connection
-        self._framing = framing
         self._stream: StreamWriter | None = None
         self._left: asyncio.Future[None] | None = None
 
@@ -72,8 +69,10 @@ class Exchange:
         Raises:
             ClientGone: The connection is lost.
             RuntimeError: An answer was already started.
-            ValueError: A field contains a line break.
+            ValueError: A field contains a line break, or the status is not final.
         """
+        if status < HTTPStatus.OK:
+            raise ValueError("an answer has a final status")
         bodiless = status in (204, 304)
         framing = "" if bodiless else f"Content-Length: {len(body)}\r\n"
         if content_type is not None and not bodiless:

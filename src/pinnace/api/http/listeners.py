@@ -7,6 +7,7 @@ import os
 import socket
 import ssl
 import stat
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -107,11 +108,19 @@ class Listener:
             self.addresses.append(opened.getsockname()[:2])
             if context is not None:
                 factory = self._tls_factory(context, factory)
-        if opened.family == socket.AF_UNIX:
-            server = await self._loop.create_unix_server(factory, sock=opened, backlog=_BACKLOG)
-        else:
-            server = await self._loop.create_server(factory, sock=opened, backlog=_BACKLOG)
-        self._servers.append(server)
+        self._servers.append(await self._accept(opened, factory))
+
+    async def _accept(
+        self, opened: socket.socket, factory: Callable[[], asyncio.Protocol]
+    ) -> asyncio.Server:
+        if opened.family != socket.AF_UNIX:
+            return await self._loop.create_server(factory, sock=opened, backlog=_BACKLOG)
+        if sys.version_info >= (3, 13):
+            # From 3.13 on asyncio removes the file at the end, even when it is systemd's.
+            return await self._loop.create_unix_server(
+                factory, sock=opened, backlog=_BACKLOG, cleanup_socket=False
+            )
+        return await self._loop.create_unix_server(factory, sock=opened, backlog=_BACKLOG)
 
     @property
     def connection_count(self) -> int:
