@@ -153,7 +153,7 @@ class Api:
             raise ClientGone(error.message)
         behaviour = location.behaviour
         status, message = status_of(error), error.message
-        if behaviour.remote and location.route is not None:
+        if behaviour.remote and location.route is not None and location.error is None:
             name = location.params.get("name", "")
             status, message = remote_failure(location.route.operation, name, error)
         if status in (204, 304):

@@ -91,6 +91,12 @@ def _list_query(query: QueryMap) -> None:
         query["all"] = ["1"]
 
 
+def _grace_query(query: QueryMap) -> None:
+    """A grace period that is no number, or negative, means ten seconds."""
+    if not re.fullmatch(r"[0-9]{1,9}", (query.get("t") or [""])[0], re.ASCII):
+        query["t"] = ["10"]
+
+
 def _no_more_than_none(message: ResponseMessage) -> None:
     if (message.query.get("limit") or [""])[0] == "0":
         message.body = []
@@ -185,6 +191,12 @@ CHANGES = (
         upgrade=_known_fields,
         reshape=_created,
         summary="Eighteen fields at create; the answer has a short id.",
+    ),
+    Change(
+        version=Version(1, 3),
+        operation=("ContainerStop", "ContainerRestart"),
+        upgrade_query=_grace_query,
+        summary="Bad grace periods are errors; for older clients they mean ten seconds.",
     ),
     Change(
         version=Version(1, 3),
