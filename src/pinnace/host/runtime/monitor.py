@@ -131,8 +131,9 @@ class SupervisorMonitor:
 
     async def connect(self) -> Sequence[TaskStatus]:
         """See `Monitor.connect`."""
-        await self._open()
-        self._ready.set()
+        if self._channel is None:
+            await self._open()
+            self._ready.set()
         return [TaskStatus(task.id, task.pid, task.exit) for task in self._tasks.values()]
 
     async def create(self, spec: TaskSpec) -> int:
