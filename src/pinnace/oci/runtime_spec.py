@@ -102,11 +102,11 @@ class Device(_Part, frozen=True, kw_only=True, omit_defaults=True, rename="camel
 class DeviceRule(_Part, frozen=True, kw_only=True, omit_defaults=True):
     """A rule of the devices controller; None means every number."""
 
-    allow: bool = False
+    allow: bool = field()
     type: str = "a"
     major: int | None = None
     minor: int | None = None
-    access: str = "rwm"
+    access: str = field()
 
 
 class MemoryLimits(_Part, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):

@@ -110,16 +110,22 @@ def _devices_v1(places: dict[str, str], rules: list[DeviceRule]) -> Iterator[Cgr
         return
     for rule in rules:
         action = "allow" if rule.allow else "deny"
-        yield CgroupWrite(f"{places['devices']}/devices.{action}", device_line(rule))
+        for line in device_lines(rule):
+            yield CgroupWrite(f"{places['devices']}/devices.{action}", line)
 
 
-def device_line(rule: DeviceRule) -> str:
-    """Return a rule as the devices controller reads it; `a` alone means everything."""
-    if rule.type == "a" and rule.major is None and rule.minor is None:
-        return "a"
+def device_lines(rule: DeviceRule) -> list[str]:
+    """Return a rule as the devices controller reads it.
+
+    The controller takes `a` for everything, whatever follows: a rule for both types with numbers
+    is written once for each (security/device_cgroup.c, devcgroup_update_access).
+    """
+    if rule.type == "a" and rule.major is None and rule.minor is None and rule.access == "rwm":
+        return ["a"]
     major = "*" if rule.major is None else rule.major
     minor = "*" if rule.minor is None else rule.minor
-    return f"{rule.type} {major}:{minor} {rule.access}"
+    kinds = ("b", "c") if rule.type == "a" else (rule.type,)
+    return [f"{kind} {major}:{minor} {rule.access}" for kind in kinds]
 
 
 def _cpu_v1(places: dict[str, str], cpu: CpuLimits | None) -> Iterator[CgroupWrite]:

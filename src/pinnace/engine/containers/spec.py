@@ -17,6 +17,7 @@ from pinnace.engine.containers.spec_mounts import (
     MountInputs,
     mounts,
     rootfs_propagation,
+    wants_init,
 )
 from pinnace.errors import InvalidParameter
 from pinnace.model.container import Container
@@ -30,7 +31,6 @@ from pinnace.oci.runtime_spec import (
     Linux,
     Namespace,
     Process,
-    Resources,
     Root,
     RuntimeSpec,
     Seccomp,
@@ -73,7 +73,8 @@ class SpecInputs:
         files: Host paths behind mounts.
         seccomp: The filter; None: unconfined.
         cgroup_path: As `cgroup_path` says.
-        own_cgroups: The engine makes the control groups, the runtime keeps out (version 1).
+        own_cgroups: The engine makes the control groups and the runtime keeps out of them
+            (version 1); the resources are written down all the same.
         netns: Network namespace to join; "" for a new one (`none`). Ignored with `host`.
         joined: Namespaces of other containers by type (ipc, pid, network) to their paths.
         nodes: Device nodes by the host path asked for.
@@ -112,7 +113,7 @@ def runtime_spec(container: Container, facts: HostFacts, inputs: SpecInputs) -> 
         annotations=_annotations(container, inputs.seccomp),
         linux=Linux(
             sysctl=_sysctls(container),
-            resources=_resources(container, inputs, rules),
+            resources=runtime_resources(host, rules, inputs.block_numbers),
             cgroups_path="" if inputs.own_cgroups else inputs.cgroup_path,
             namespaces=_namespaces(container, facts, inputs),
             devices=nodes,
@@ -230,14 +231,6 @@ def _process(container: Container, facts: HostFacts, identity: Identity) -> Proc
     )
 
 
-def wants_init(container: Container) -> bool:
-    """Whether a small init runs in front; not where another pid namespace has its own."""
-    mode = container.host_config.pid_mode
-    return bool(container.host_config.init) and not (
-        mode == "host" or mode.startswith("container:")
-    )
-
-
 def _init(container: Container) -> list[str]:
     return [INIT_TARGET, "--"] if wants_init(container) else []
 
@@ -275,15 +268,6 @@ def _annotations(container: Container, seccomp: SeccompChoice | None) -> dict[st
 
 def _seccomp(choice: SeccompChoice | None) -> Seccomp | None:
     return choice.profile if choice and not choice.bpf else None
-
-
-def _resources(
-    container: Container, inputs: SpecInputs, rules: Sequence[DeviceRule]
-) -> Resources | None:
-    """With control groups of our own, the runtime is told nothing about them."""
-    if inputs.own_cgroups:
-        return None
-    return runtime_resources(container.host_config, rules, inputs.block_numbers)
 
 
 def _namespaces(container: Container, facts: HostFacts, inputs: SpecInputs) -> list[Namespace]:

@@ -73,6 +73,13 @@ def mounts(container: Container, inputs: MountInputs) -> list[Mount]:
     return own + given
 
 
+def wants_init(container: Container) -> bool:
+    """Whether a small init runs in front; not where another pid namespace has its own."""
+    mode = container.host_config.pid_mode
+    shared = mode == "host" or mode.startswith("container:")
+    return bool(container.host_config.init) and not shared
+
+
 def rootfs_propagation(container: Container) -> str:
     """Return what the root mount must be, so that shared and slave binds can work; "" default."""
     asked = {record.propagation.removeprefix("r") for record in container.mounts}
@@ -209,7 +216,7 @@ def _etc_files(container: Container, inputs: MountInputs) -> list[Mount]:
         for target, source in files
         if source
     ]
-    if inputs.init:
+    if inputs.init and wants_init(container):
         found.append(
             Mount(destination=INIT_TARGET, type="bind", source=inputs.init, options=["bind", "ro"])
         )
