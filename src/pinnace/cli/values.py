@@ -181,7 +181,11 @@ def parse_restart(text: str) -> JsonValue:
 def parse_mount(text: str) -> dict[str, JsonValue]:
     """Parse the comma-separated `key=value` list of `--mount`."""
     mount: dict[str, JsonValue] = {"Type": "volume"}
-    for item in next(csv.reader([text])):
+    try:
+        items = next(csv.reader([text]))
+    except csv.Error as exc:
+        raise ValueError(f"invalid argument '{text}' for '--mount': {exc}") from None
+    for item in items:
         key, equals, value = item.partition("=")
         _set_mount(mount, key.strip().lower(), value if equals else None, item)
     if not mount.get("Target"):
