@@ -218,6 +218,7 @@ def _self_signed(directory: Path, name: str) -> Path:
     key = str(directory / f"{name}.key")
     _openssl(
         "req", "-x509", *_KEY, "-keyout", key, "-out", str(cert), "-subj", "/CN=test ca",
+        "-addext", "keyUsage=critical,keyCertSign,cRLSign",
         "-days", "2",
     )  # fmt: skip
     return cert
@@ -226,7 +227,7 @@ def _self_signed(directory: Path, name: str) -> Path:
 def _signed(directory: Path, name: str, extension: str) -> Path:
     request, key = directory / f"{name}.csr", str(directory / f"{name}.key")
     cert, extensions = directory / f"{name}.pem", directory / f"{name}.ext"
-    extensions.write_text(extension + "\n")
+    extensions.write_text(f"{extension}\nauthorityKeyIdentifier=keyid\n")
     _openssl(
         "req", "-new", *_KEY, "-keyout", key, "-out", str(request), "-subj", f"/CN=test {name}"
     )
