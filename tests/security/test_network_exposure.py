@@ -236,9 +236,13 @@ async def test_class_25_the_bridge_speaks_no_ipv6(world, container):
     assert "inet6 fe80" not in world.run(container, "ip", "-6", "address")
 
 
-async def test_class_25_containers_that_may_not_talk_cannot_by_routing_over_the_gateway(
-    world, stack
+@pytest.mark.parametrize("calls_netfilter", ["0", "1"])
+async def test_class_25_containers_that_may_not_talk_cannot_by_forged_frames(
+    world, stack, calls_netfilter
 ):
+    switch = Path("/proc/sys/net/bridge/bridge-nf-call-iptables")
+    if switch.exists():
+        in_namespace(world.host, lambda: switch.write_text(calls_netfilter))
     quiet = BridgeSpec("pnt1", IPv4Interface("172.29.1.1/24"), icc=False)
     await stack.ensure_bridge(quiet)
     attacker = Path(await stack.create_sandbox("attacker", [an_endpoint(2, bridge=quiet)]))

@@ -27,7 +27,8 @@ _RTM_NEWADDR, _RTM_DELADDR, _RTM_GETADDR = 20, 21, 22
 _RTM_NEWROUTE, _RTM_GETROUTE = 24, 26
 
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINK, _IFLA_MASTER = 1, 3, 4, 5, 10
-_IFLA_LINKINFO, _IFLA_IFALIAS, _IFLA_NET_NS_FD = 18, 20, 28
+_IFLA_LINKINFO, _IFLA_IFALIAS, _IFLA_AF_SPEC, _IFLA_NET_NS_FD = 18, 20, 26, 28
+_IFLA_INET6_ADDR_GEN_MODE, _ADDR_GEN_MODE_NONE = 8, 1
 _IFLA_INFO_KIND, _IFLA_INFO_DATA, _IFLA_INFO_SLAVE_KIND, _IFLA_INFO_SLAVE_DATA = 1, 2, 4, 5
 _VETH_INFO_PEER = 1
 _IFLA_BR_FORWARD_DELAY, _IFLA_BR_STP_STATE = 1, 5
@@ -92,7 +93,7 @@ def add_bridge(name: str, *, mac: str, mtu: int) -> Message:
 def add_veth(
     name: str, *, master: int, peer: str, peer_namespace: int, peer_mac: str, mtu: int
 ) -> Message:
-    """Create a veth pair: this end up on the bridge, the other in a namespace, still down.
+    """Create a veth pair, both ends down: this one on the bridge, the other in a namespace.
 
     A peer created up fails ("Transport endpoint is not connected"): raise it afterwards.
 
@@ -114,7 +115,7 @@ def add_veth(
     data = nested(_IFLA_INFO_DATA, attribute(_VETH_INFO_PEER, other))
     info = nested(_IFLA_LINKINFO, attribute(_IFLA_INFO_KIND, b"veth"), data)
     body = (
-        _link(flags=_IFF_UP, change=_IFF_UP)
+        _link()
         + text(_IFLA_IFNAME, name)
         + number(_IFLA_MTU, mtu)
         + number(_IFLA_MASTER, master)
@@ -124,16 +125,21 @@ def add_veth(
     return Message(_RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, body, what=what)
 
 
-def set_port(name: str, *, isolated: bool, hairpin: bool) -> Message:
-    """Set how a bridge port forwards.
+def raise_port(name: str, *, isolated: bool, hairpin: bool, has_ipv6: bool) -> Message:
+    """Set a bridge port up, say how it forwards, and give it no IPv6 address of its own.
 
     Args:
         name: Link.
+        has_ipv6: The kernel knows IPv6; one that does not refuses to hear of it.
         isolated: It talks to the bridge only, not to other isolated ports.
         hairpin: A packet may leave through the port it came in by.
     """
     attributes = byte(_IFLA_BRPORT_ISOLATED, isolated) + byte(_IFLA_BRPORT_MODE, hairpin)
-    return _change_port(name, attributes, what=f"set bridge port {name}")
+    body = _link(flags=_IFF_UP, change=_IFF_UP) + text(_IFLA_IFNAME, name)
+    if has_ipv6:
+        mode = byte(_IFLA_INET6_ADDR_GEN_MODE, _ADDR_GEN_MODE_NONE)
+        body += nested(_IFLA_AF_SPEC, nested(socket.AF_INET6, mode))
+    return Message(_RTM_NEWLINK, 0, body + _port_data(attributes), what=f"raise port {name}")
 
 
 def silence_port(name: str) -> Message:
@@ -144,18 +150,8 @@ def silence_port(name: str) -> Message:
     """
     attributes = byte(_IFLA_BRPORT_STATE, _BR_STATE_DISABLED) + attribute(_IFLA_BRPORT_FLUSH, b"")
     gone = frozenset({errno.ENODEV, errno.EINVAL, errno.EOPNOTSUPP})
-    return _change_port(name, attributes, what=f"silence {name}", ignore=gone)
-
-
-def _change_port(
-    name: str, attributes: bytes, *, what: str, ignore: frozenset[int] = frozenset()
-) -> Message:
-    info = nested(
-        _IFLA_LINKINFO,
-        attribute(_IFLA_INFO_SLAVE_KIND, b"bridge"),
-        nested(_IFLA_INFO_SLAVE_DATA, attributes),
-    )
-    return Message(_RTM_NEWLINK, 0, _link() + text(_IFLA_IFNAME, name) + info, ignore, what)
+    body = _link() + text(_IFLA_IFNAME, name) + _port_data(attributes)
+    return Message(_RTM_NEWLINK, 0, body, gone, f"silence {name}")
 
 
 def raise_link(index: int, *, mtu: int | None = None) -> Message:
@@ -273,6 +269,14 @@ def list_routes(netlink: NetlinkSocket) -> list[IPv4Network]:
 
 def _link(index: int = 0, *, flags: int = 0, change: int = 0) -> bytes:
     return _LINK.pack(socket.AF_UNSPEC, 0, index, flags, change)
+
+
+def _port_data(attributes: bytes) -> bytes:
+    return nested(
+        _IFLA_LINKINFO,
+        attribute(_IFLA_INFO_SLAVE_KIND, b"bridge"),
+        nested(_IFLA_INFO_SLAVE_DATA, attributes),
+    )
 
 
 def _string(data: bytes) -> str:

@@ -35,7 +35,7 @@ def create(
         FileExistsError: `path` is taken.
         OSError: The kernel refused. Nothing remains: the links go with the namespace.
     """
-    hairpin = _bridges_translate()
+    hairpin, has_ipv6 = _bridges_translate(), (_SYSCTL / "ipv6").exists()
     masters = {spec.bridge: socket.if_nametoindex(spec.bridge) for spec in endpoints}
     with thread.visit_new() as namespace:
         pin(path)
@@ -45,7 +45,13 @@ def create(
                 inside.talk([links.raise_link(_LOOPBACK_INDEX)])
                 for spec in endpoints:
                     veth = _veth(spec, namespace, masters[spec.bridge])
-                    netlink.talk([veth, *_port_settings(spec, hairpin=hairpin)])
+                    port = links.raise_port(
+                        spec.host_link,
+                        isolated=spec.isolated,
+                        hairpin=hairpin,
+                        has_ipv6=has_ipv6,
+                    )
+                    netlink.talk([veth, port])
                     _configure(inside, spec)
         except OSError:
             unpin(path)
@@ -114,12 +120,6 @@ def _veth(spec: EndpointSpec, namespace: int, master: int) -> Message:
         peer_mac=spec.mac,
         mtu=spec.mtu,
     )
-
-
-def _port_settings(spec: EndpointSpec, *, hairpin: bool) -> list[Message]:
-    if not (spec.isolated or hairpin):
-        return []
-    return [links.set_port(spec.host_link, isolated=spec.isolated, hairpin=hairpin)]
 
 
 def _configure(inside: NetlinkSocket, spec: EndpointSpec) -> None:

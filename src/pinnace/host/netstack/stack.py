@@ -269,13 +269,19 @@ class LinuxNetStack:
                 raise Unavailable(f"the nftables table {self._table} is gone") from exc
             raise
         self._published.update({nfnetlink.key_of(port): port for port in ports})
-        nfnetlink.forget_flows(self._nf(), ports)
+        self._forget_flows(ports)
 
     def _unpublish(self, ports: Sequence[Published]) -> None:
         for port in ports:
             self._published.pop(nfnetlink.key_of(port), None)
         nfnetlink.delete_elements(self._nf(), self._table, ports)
-        nfnetlink.forget_flows(self._nf(), ports)
+        self._forget_flows(ports)
+
+    def _forget_flows(self, ports: Sequence[Published]) -> None:
+        try:
+            nfnetlink.forget_flows(self._nf(), ports)
+        except OSError as exc:  # a kernel without conntrack's netlink side; ports work without
+            log.warning("cannot forget UDP flows", extra={"cause": str(exc)})
 
     def _repair(self, wanted: set[str], ports: Sequence[Published]) -> list[str]:
         self._remove_stray_links()
