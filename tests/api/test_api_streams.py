@@ -287,7 +287,12 @@ async def test_export_is_a_stream(client, engine):
 
 
 async def test_a_stream_that_fails_midway_breaks_the_connection(client, engine):
-    engine.answers["archive.export"] = [b"tar", InvalidParameter("lost")]
+
+    async def chunks():
+        yield b"tar"
+        raise InvalidParameter("lost")
+
+    engine.answers["archive.export"] = lambda _ref: chunks()
     reader, writer = await client.open()
     writer.write(b"GET /containers/web/export HTTP/1.1\r\nHost: x\r\n\r\n")
     raw = b""

@@ -13,6 +13,7 @@ from pinnace.api.dispatch import ApiSettings, make_app
 from pinnace.api.http.access import AccessPolicy
 from pinnace.api.http.listeners import ListenSpec, listen
 from pinnace.contracts.snapshots import Change
+from pinnace.engine.containers.archive import PathStat
 from pinnace.engine.containers.logs import LogStream
 from pinnace.engine.containers.waiters import WaitResult
 from pinnace.engine.events import EventLog
@@ -221,8 +222,6 @@ class FakeEngine:
         self.images.load, self.images.save = streams.load, streams.save
         self.images.import_tar = streams.import_tar
         self.stats = Streams(self.asked, "stats", self.answers)
-        archive = Streams(self.asked, "archive", self.answers)
-        self.archive.export = archive.export
         self.events = EventLog()
 
     def last(self, verb: str) -> Asked:
@@ -243,6 +242,9 @@ class Ticket:
     async def result(self) -> WaitResult:
         await self.released.wait()
         return self._result
+
+
+MOTD = PathStat(name="motd", size=3, mode=420, mtime="2013-06-14T09:12:44Z")
 
 
 def default_answers() -> dict:
@@ -284,17 +286,10 @@ def default_answers() -> dict:
             find(ref) or LogStream(False, _chunks((1, b"out\n"), (2, b"err\n")))
         ),
         "top.top": SimpleNamespace(titles=["PID", "TTY", "CMD"], processes=[["7", "?", "env"]]),
-        "archive.stat": SimpleNamespace(
-            name="motd", size=3, mode=420, mtime="2013-06-14T09:12:44Z", link_target=""
-        ),
-        "archive.get": lambda *_: (
-            SimpleNamespace(
-                name="motd", size=3, mode=420, mtime="2013-06-14T09:12:44Z", link_target=""
-            ),
-            _chunks(b"tar", b"bytes"),
-        ),
+        "archive.stat": MOTD,
+        "archive.get": lambda *_: (MOTD, _chunks(b"tar", b"bytes")),
         "archive.put": put,
-        "archive.export": [b"tar", b"bytes"],
+        "archive.export": lambda _ref: _chunks(b"tar", b"bytes"),
         "stats.stream": [{"os_type": "linux", "networks": {"eth0": {"rx_bytes": 5}}}],
         "images.list": lambda _filters, **_: [an_image_summary()],
         "images.inspect": image,
@@ -318,8 +313,8 @@ def default_answers() -> dict:
         "system.info": lambda: dict(INFO),
         "system.version": lambda: dict(VERSION),
         "system.df": lambda *_args, **_kwargs: {
-            "ImageUsage": {"TotalCount": 1},
-            "Images": [{"Id": IMAGE, "Size": 5}],
+            "ImageUsage": {"TotalCount": 1, "TotalSize": 5, "Items": [an_image_summary()]},
+            "VolumeUsage": {"TotalCount": 0, "TotalSize": 0},
         },
     }
 

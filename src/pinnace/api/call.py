@@ -4,6 +4,8 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
+import msgspec
+
 from pinnace.api import jsonfold
 from pinnace.api.changes import Plan
 from pinnace.api.changes.change import Behaviour, JsonObject, RequestMessage
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from pinnace.engine.facade import Engine
 
 T = TypeVar("T")
+Struct = TypeVar("Struct", bound=msgspec.Struct)
 
 MAX_JSON_BYTES = 4 << 20
 _JSON = "application/json"
@@ -74,7 +77,7 @@ class Call:
         """Carry out a mutation, which goes on when the client leaves."""
         return await self.owned.run(work, name)
 
-    async def decode(self, target: type[T], *, extra: Sequence[str] = ()) -> T:
+    async def decode(self, target: type[Struct], *, extra: Sequence[str] = ()) -> Struct:
         """Return the JSON body as a struct of the newest version.
 
         Args:
@@ -89,13 +92,13 @@ class Call:
             raise InvalidParameter("invalid JSON: got EOF while reading request body")
         return jsonfold.convert(body, target)
 
-    async def decode_optional(self, target: type[T], default: T) -> T:
+    async def decode_optional(self, target: type[Struct], default: Struct) -> Struct:
         """Like `decode`, but `default` when there is no body."""
         body = await self.read_object(target)
         return default if body is None else jsonfold.convert(body, target)
 
     async def read_object(
-        self, target: type[object], *, extra: Sequence[str] = ()
+        self, target: type[msgspec.Struct], *, extra: Sequence[str] = ()
     ) -> JsonObject | None:
         """Return the JSON body, upgraded and spelled as `target` wants; None: no body.
 

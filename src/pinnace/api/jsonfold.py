@@ -16,7 +16,7 @@ from msgspec import inspect
 from pinnace.api.changes.change import Json, JsonObject
 from pinnace.errors import InvalidParameter
 
-T = TypeVar("T")
+Struct = TypeVar("Struct", bound=msgspec.Struct)
 
 # Go's strslice.StrSlice: a list of strings, or one string.
 _WORD_LISTS = frozenset({"Cmd", "Entrypoint", "Shell", "CapAdd", "CapDrop"})
@@ -68,7 +68,9 @@ def decode_object(content: bytes) -> JsonObject:
     return value
 
 
-def fold(body: JsonObject, target: type[object], *, extra: Collection[str] = ()) -> JsonObject:
+def fold(
+    body: JsonObject, target: type[msgspec.Struct], *, extra: Collection[str] = ()
+) -> JsonObject:
     """Return `body` with the spelling and the nulls that `target` wants.
 
     Args:
@@ -91,7 +93,7 @@ def fold(body: JsonObject, target: type[object], *, extra: Collection[str] = ())
     return folded
 
 
-def convert(body: JsonObject, target: type[T]) -> T:
+def convert(body: JsonObject, target: type[Struct]) -> Struct:
     """Return a folded object as a struct.
 
     Raises:
@@ -148,7 +150,7 @@ def _fold_map(value: JsonObject, shape: _Shape, items: _Shape, depth: int) -> Js
 
 
 @cache
-def _shape(target: type[object]) -> _Shape:
+def _shape(target: type[msgspec.Struct]) -> _Shape:
     return _shape_of(inspect.type_info(target))
 
 

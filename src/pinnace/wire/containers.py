@@ -1,6 +1,6 @@
 """Envelopes of the container calls (API 1.56)."""
 
-from msgspec import UNSET, UnsetType, field
+from msgspec import UNSET, UnsetType
 
 from pinnace.model.container import ContainerConfig, HostConfig
 from pinnace.model.endpoint import EndpointSettings
@@ -80,13 +80,3 @@ class CreatedId(Record, frozen=True, kw_only=True):
     """An answer that holds an id."""
 
     id: str
-
-
-class PathStatHeader(Record, frozen=True, kw_only=True, rename=None):
-    """`X-Docker-Container-Path-Stat`, as base64 of JSON; `mode` is Go's os.FileMode."""
-
-    name: str
-    size: int
-    mode: int
-    mtime: str
-    link_target: str = field(name="linkTarget", default="")

@@ -1,17 +1,14 @@
 """Handlers of files in containers: `docker cp` and `docker export`."""
 
 import base64
-from typing import TYPE_CHECKING
 
 import msgspec
 
 from pinnace.api.call import Answer, Call
 from pinnace.api.handlers.sending import send_chunks
+from pinnace.engine.containers.archive import PathStat
 from pinnace.errors import InvalidParameter
-from pinnace.wire.containers import CopyRequest, PathStatHeader
-
-if TYPE_CHECKING:
-    from pinnace.engine.containers.archive import PathStat
+from pinnace.wire.containers import CopyRequest
 
 TAR = "application/x-tar"
 _STAT = "X-Docker-Container-Path-Stat"
@@ -55,7 +52,9 @@ async def copy(call: Call) -> Answer | None:
 
 async def export(call: Call) -> Answer | None:
     """`GET /containers/{id}/export`."""
-    await send_chunks(call, call.engine.archive.export(call.name), "application/octet-stream")
+    await send_chunks(
+        call, await call.engine.archive.export(call.name), "application/octet-stream"
+    )
     return None
 
 
@@ -66,12 +65,5 @@ def _path(call: Call) -> str:
     return path
 
 
-def _stat_field(found: "PathStat") -> tuple[str, str]:
-    header = PathStatHeader(
-        name=found.name,
-        size=found.size,
-        mode=found.mode,
-        mtime=found.mtime,
-        link_target=found.link_target,
-    )
-    return _STAT, base64.b64encode(msgspec.json.encode(header)).decode("ascii")
+def _stat_field(found: PathStat) -> tuple[str, str]:
+    return _STAT, base64.b64encode(msgspec.json.encode(found)).decode("ascii")

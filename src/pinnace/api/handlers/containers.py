@@ -1,13 +1,14 @@
 """Handlers of the container calls that answer with a document."""
 
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
+import msgspec
 from msgspec import UNSET
 
 from pinnace.api import jsonfold
 from pinnace.api.call import Answer, Call
-from pinnace.api.changes.change import JsonObject
 from pinnace.api.encoding import document
 from pinnace.api.streams import PLAIN, while_connected
 from pinnace.engine.containers.listing import ListParams
@@ -24,6 +25,9 @@ from pinnace.wire.containers import (
     Waited,
     WaitError,
 )
+
+if TYPE_CHECKING:
+    from pinnace.api.changes.change import JsonObject
 
 # Fields of older versions' create bodies that changes read.
 LEGACY_CREATE_FIELDS = (
@@ -255,15 +259,18 @@ async def stats(call: Call) -> Answer | None:
     writer = await call.stream("application/json")
     await writer.write(_sample(call, first))
 
-    async def rest(found: AsyncIterator[JsonObject]) -> None:
-        async for sample in found:
+    async def rest() -> None:
+        async for sample in samples:
             await writer.write(_sample(call, sample))
 
-    await while_connected(call.exchange, rest(samples))
+    await while_connected(call.exchange, rest())
     await writer.close()
     return None
 
 
-def _sample(call: Call, sample: JsonObject) -> bytes:
-    call.plan.downgrade_item(sample)
-    return PLAIN.encode(sample)
+def _sample(call: Call, sample: Mapping[str, object]) -> bytes:
+    if not call.plan.answers:
+        return PLAIN.encode(sample)
+    item: JsonObject = msgspec.to_builtins(sample)
+    call.plan.downgrade_item(item)
+    return PLAIN.encode(item)

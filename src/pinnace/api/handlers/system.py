@@ -1,10 +1,18 @@
 """Handlers of the calls about the engine itself."""
 
+from collections.abc import Mapping
+
 from pinnace.api.call import Answer, Call
 from pinnace.errors import InvalidParameter
 from pinnace.wire.images import BuildPruneReport
 
 _TYPES = frozenset({"container", "image", "volume", "build-cache"})
+_LISTS = {
+    "ImageUsage": "Images",
+    "ContainerUsage": "Containers",
+    "VolumeUsage": "Volumes",
+    "BuildCacheUsage": "BuildCache",
+}
 # Builder-Version 1: the classic builder; 2 would send clients to BuildKit.
 _PING_HEADERS = (
     ("Builder-Version", "1"),
@@ -36,8 +44,25 @@ async def data_usage(call: Call) -> Answer:
     types = set(call.query.all("type"))
     for unknown in sorted(types - _TYPES):
         raise InvalidParameter(f"unknown object type: {unknown}")
-    verbose = call.query.flag("verbose") or call.behaviour.usage_lists
-    return Answer(await call.engine.system.df(types or None, verbose=verbose))
+    verbose = call.query.flag("verbose") and not call.behaviour.usage_lists
+    usage = await call.engine.system.df(types or None, verbose=True)
+    return Answer(usage if verbose else _with_lists(usage))
+
+
+def _with_lists(usage: Mapping[str, object]) -> dict[str, object]:
+    """Return the disk usage with its items as the lists of older versions.
+
+    The newest version still sends them unless `verbose` is asked for.
+    """
+    answer: dict[str, object] = {}
+    for kind, name in _LISTS.items():
+        part = usage.get(kind)
+        if isinstance(part, Mapping):
+            answer[kind] = {key: value for key, value in part.items() if key != "Items"}
+            answer[name] = part.get("Items") or []
+            if kind == "ImageUsage":
+                answer["LayersSize"] = part.get("TotalSize", 0)
+    return answer
 
 
 async def build_prune(call: Call) -> Answer:
