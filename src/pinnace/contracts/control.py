@@ -239,8 +239,15 @@ class Cgroups(Protocol):
 class RuntimeProgram(Protocol):
     """An OCI runtime on disk: what to run, and how to read its failures."""
 
-    name: str
-    is_crun: bool  # understands precompiled filters, exec.fifo and a disabled cgroup manager
+    @property
+    def name(self) -> str:
+        """As users select it."""
+        ...
+
+    @property
+    def is_crun(self) -> bool:
+        """Whether it takes compiled filters, has exec.fifo and can keep out of cgroups."""
+        ...
 
     def create_argv(
         self, container_id: str, *, bundle: str, pid_file: str, log: str, own_cgroups: bool

@@ -1,0 +1,551 @@
+"""Builds the engine: the one place that knows which adapter fulfils which contract."""
+
+import asyncio
+import logging
+import os
+import platform as machine
+import socket
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Interface
+from pathlib import Path
+from typing import TypeVar
+
+from pinnace.api.versions import NEWEST, OLDEST
+from pinnace.contracts.control import HostFacts, SeccompChoice
+from pinnace.contracts.snapshots import Snapshots
+from pinnace.daemon.config import Config, ulimits
+from pinnace.daemon.roots import engine_id
+from pinnace.daemon.stores import RecordStore
+from pinnace.engine.containers import capabilities
+from pinnace.engine.containers.archive import ArchiveService
+from pinnace.engine.containers.attach import AttachService
+from pinnace.engine.containers.connecting import Connector
+from pinnace.engine.containers.creation import Creation, Defaults
+from pinnace.engine.containers.etc import ContainerEtcFiles
+from pinnace.engine.containers.etcfiles import STUB_SERVER, STUB_UPSTREAM, Resolver
+from pinnace.engine.containers.exec_tasks import ExecTasks
+from pinnace.engine.containers.execs import ExecService
+from pinnace.engine.containers.health import ExecProber, HealthService
+from pinnace.engine.containers.keeper import Keeper
+from pinnace.engine.containers.logs import LogService
+from pinnace.engine.containers.registry import ContainerRegistry
+from pinnace.engine.containers.runner import Runner, RunnerParts
+from pinnace.engine.containers.security_options import wanted_seccomp
+from pinnace.engine.containers.service import ContainerService
+from pinnace.engine.containers.stats import StatsService
+from pinnace.engine.containers.top import TopService
+from pinnace.engine.containers.views import rfc3339
+from pinnace.engine.containers.waiters import Waiters
+from pinnace.engine.events import EventLog
+from pinnace.engine.facade import Engine
+from pinnace.engine.images.service import ImageService
+from pinnace.engine.locks import Locks
+from pinnace.engine.networks.predefined import NetworkConfig
+from pinnace.engine.networks.rules import ruleset
+from pinnace.engine.networks.service import NetworkService
+from pinnace.engine.system import EngineFacts, SystemService
+from pinnace.engine.volumes.service import VolumeService
+from pinnace.errors import InvalidParameter, NotFound, Unavailable
+from pinnace.host.content.blobs import BlobContent
+from pinnace.host.netstack.stack import LinuxNetStack
+from pinnace.host.runtime.accounting import KernelAccounting
+from pinnace.host.runtime.bundles import HostBundles
+from pinnace.host.runtime.cgroup import KernelCgroups, mount_missing_hierarchies
+from pinnace.host.runtime.crun import Runtime, find_runtime, start_failure
+from pinnace.host.runtime.facts import host_facts
+from pinnace.host.runtime.files import HostFiles
+from pinnace.host.runtime.init import find_init
+from pinnace.host.runtime.monitor import SupervisorMonitor
+from pinnace.host.security.seccomp import Filters as SeccompFilters
+from pinnace.host.snapshots.overlay import OverlaySnapshots
+from pinnace.host.snapshots.vfs import VfsSnapshots
+from pinnace.model.container import Container, LogConfig
+from pinnace.model.record import ContainerId, ImageId
+from pinnace.oci.platform import host_platform
+from pinnace.state import containers as state
+from pinnace.state.db import Database
+from pinnace.state.images import SqliteImageStore
+from pinnace.version import __version__
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+_WORKERS = 8
+
+
+class Workers:
+    """Bounded threads for blocking work; implements the engine's `Offload` protocols."""
+
+    def __init__(self, threads: int = _WORKERS) -> None:
+        self.pool = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="work")
+
+    async def __call__(self, fn: Callable[[], T], /) -> T:
+        """Run `fn` in a thread. Cancelled: it goes on, its result is lost."""
+        return await asyncio.get_running_loop().run_in_executor(self.pool, fn)
+
+
+class Tasks:
+    """Background tasks, owned by the daemon's one task group; a failure is logged, not spread."""
+
+    def __init__(self, group: asyncio.TaskGroup) -> None:
+        self._group = group
+
+    def __call__(
+        self, work: Coroutine[object, object, None], *, name: str
+    ) -> "asyncio.Task[None]":
+        """Start `work` under `name`."""
+        return self._group.create_task(self._guarded(work, name), name=name)
+
+    async def _guarded(self, work: Coroutine[object, object, None], name: str) -> None:
+        try:
+            await work
+        except Exception:  # one of the four edges: a task must not take the daemon down
+            log.exception("background task failed: %s", name)
+
+
+@dataclass(frozen=True, slots=True)
+class Daemon:
+    """Everything the daemon runs, built but not yet started."""
+
+    config: Config
+    engine: Engine
+    database: Database
+    store: RecordStore
+    registry: ContainerRegistry
+    runner: Runner
+    keeper: Keeper
+    health: HealthService
+    monitor: SupervisorMonitor
+    netstack: LinuxNetStack
+    networks: NetworkService
+    bundles: HostBundles
+    snapshots: Snapshots
+    cgroups: KernelCgroups
+    locks: Locks
+    workers: Workers
+    tasks: Tasks
+    intents: dict[ContainerId, str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Host:
+    """The adapters of the host and of the store."""
+
+    config: Config
+    tasks: Tasks
+    facts: HostFacts
+    workers: Workers
+    database: Database
+    store: RecordStore
+    events: EventLog
+    registry: ContainerRegistry
+    snapshots: Snapshots
+    bundles: HostBundles
+    cgroups: KernelCgroups
+    runtimes: dict[str, Runtime]
+    netstack: LinuxNetStack
+    monitor: SupervisorMonitor
+    init_path: str
+    intents: dict[ContainerId, str | None]
+
+
+async def compose(config: Config, tasks: Tasks, *, api_ports: Sequence[int]) -> Daemon:
+    """Build the daemon's parts; reads the database and the host, starts nothing but workers.
+
+    Args:
+        config: Checked configuration; its roots exist.
+        tasks: Owner of background tasks.
+        api_ports: TCP ports of the API, closed to containers.
+
+    Raises:
+        Unavailable: Something the daemon cannot do without is missing; the text names it.
+    """
+    host = await _host(config, tasks, api_ports)
+    networks = NetworkService(host.netstack, _network_config(config))
+    images = await _images(host)
+    volumes = VolumeService(
+        Path(config.data_root) / "volumes",
+        store=host.store,
+        volumes=await host.database.read(state.all_volumes),
+        users=lambda name: _volume_users(host.registry, name),
+        events=host.events,
+        offload=host.workers,
+    )
+    return _services(host, networks, images, volumes)
+
+
+async def _host(config: Config, tasks: Tasks, api_ports: Sequence[int]) -> _Host:
+    data_root, exec_root = Path(config.data_root), Path(config.exec_root)
+    for hierarchy in mount_missing_hierarchies():
+        log.warning("mounted the missing control group hierarchy %s", hierarchy)
+    database = Database.open(data_root / "state.db")
+    stored = await database.read(state.all_containers)
+    store = RecordStore(database)
+    snapshots = _snapshots(config, data_root)
+    return _Host(
+        config=config,
+        tasks=tasks,
+        facts=host_facts(),
+        workers=Workers(),
+        database=database,
+        store=store,
+        events=EventLog(await database.write(state.recent_events)),
+        registry=ContainerRegistry(store, (container for container, _ in stored)),
+        snapshots=snapshots,
+        bundles=HostBundles(data_root, exec_root, snapshots),
+        cgroups=KernelCgroups(),
+        runtimes=await _runtimes(config, exec_root),
+        netstack=LinuxNetStack(
+            exec_root / "netns", ruleset, table=config.table, api_ports=api_ports
+        ),
+        monitor=SupervisorMonitor(exec_root),
+        init_path=_init_path(config),
+        intents={container.id: intent for container, intent in stored},
+    )
+
+
+async def _images(host: _Host) -> ImageService:
+    store = SqliteImageStore(host.database)
+    return ImageService(
+        store,
+        await store.load(),
+        snapshots=host.snapshots,
+        content=BlobContent(Path(host.config.data_root) / "content"),
+        users=_ImageUsers(host.registry),
+        offload=host.workers,
+        publish=host.events.publish,
+        host=host_platform(machine.machine()),
+    )
+
+
+def _services(
+    host: _Host, networks: NetworkService, images: ImageService, volumes: VolumeService
+) -> Daemon:
+    publish, registry, monitor = host.events.publish, host.registry, host.monitor
+    parts = _runner_parts(host, networks, images)
+    runner, waiters, locks = Runner(parts), Waiters(), Locks()
+    execs = ExecService(registry, monitor, ExecTasks(parts, runner), publish)
+    health = HealthService(
+        registry,
+        ExecProber(execs),
+        lambda container_id, result: keeper.update_health(container_id, result),
+        publish,
+    )
+    keeper = Keeper(
+        registry=registry,
+        runner=runner,
+        waiters=waiters,
+        locks=locks,
+        publish=publish,
+        spawn=host.tasks,
+        health=health,
+        drop_execs=execs.drop,
+        remove_volumes=_AnonymousVolumes(registry, volumes),
+    )
+    creation = Creation(
+        registry=registry,
+        runner=runner,
+        images=images,
+        volumes=volumes,
+        facts=host.facts,
+        defaults=_defaults(host),
+    )
+    containers = ContainerService(
+        registry=registry,
+        creation=creation,
+        keeper=keeper,
+        runner=runner,
+        monitor=monitor,
+        waiters=waiters,
+        locks=locks,
+        publish=publish,
+        images=_Descendants(images),
+        exec_ids=execs.ids_of,
+    )
+    logs = LogService(registry, monitor, host.bundles.log_directory, executor=host.workers.pool)
+    accounting, layout = KernelAccounting(), host.facts.cgroup
+    files = HostFiles(Path(host.config.exec_root), host.snapshots, host.bundles.rootfs)
+    engine = Engine(
+        containers=containers,
+        attach=AttachService(registry, monitor, logs, publish),
+        logs=logs,
+        execs=execs,
+        archive=ArchiveService(
+            registry,
+            files,
+            host.bundles.directory,
+            publish,
+            ThreadPoolExecutor(_WORKERS, thread_name_prefix="archive"),
+        ),
+        stats=StatsService(registry, accounting, layout),
+        top=TopService(registry, accounting, layout, publish),
+        images=images,
+        volumes=volumes,
+        networks=networks,
+        events=host.events,
+        system=SystemService(
+            _engine_facts(host),
+            host.facts,
+            registry=registry,
+            containers=containers,
+            images=images,
+            image_usage=lambda: images.disk_usage(),
+            volumes=volumes,
+        ),
+    )
+    return Daemon(
+        config=host.config,
+        engine=engine,
+        database=host.database,
+        store=host.store,
+        registry=registry,
+        runner=runner,
+        keeper=keeper,
+        health=health,
+        monitor=monitor,
+        netstack=host.netstack,
+        networks=networks,
+        bundles=host.bundles,
+        snapshots=host.snapshots,
+        cgroups=host.cgroups,
+        locks=locks,
+        workers=host.workers,
+        tasks=host.tasks,
+        intents=host.intents,
+    )
+
+
+def _runner_parts(host: _Host, networks: NetworkService, images: ImageService) -> RunnerParts:
+    return RunnerParts(
+        registry=host.registry,
+        bundles=host.bundles,
+        snapshots=host.snapshots,
+        networks=Connector(networks, host.registry),
+        monitor=host.monitor,
+        cgroups=host.cgroups,
+        runtimes=host.runtimes,
+        facts=host.facts,
+        seccomp=_Seccomp(host.config, host.facts),
+        etc_files=_etc_files(host.config),
+        offload=host.workers,
+        spawn=host.tasks,
+        image_size=lambda image: _image_size(images, image),
+        explain=start_failure,
+        init_path=host.init_path,
+    )
+
+
+def _defaults(host: _Host) -> Defaults:
+    config = host.config
+    return Defaults(
+        log=LogConfig(type=config.log_driver, config=config.log_opts or None),
+        runtime=config.default_runtime,
+        runtimes=host.runtimes,
+        ulimits=ulimits(config),
+        init=config.init,
+        cgroupns=config.default_cgroupns_mode,
+        shm_size=config.default_shm_size,
+        host_name=socket.gethostname(),
+    )
+
+
+def _engine_facts(host: _Host) -> EngineFacts:
+    config = host.config
+    release = machine.freedesktop_os_release() if Path("/etc/os-release").exists() else {}
+    return EngineFacts(
+        id=engine_id(Path(config.data_root)),
+        version=__version__,
+        api_version=f"{NEWEST.major}.{NEWEST.minor}",
+        min_api_version=f"{OLDEST.major}.{OLDEST.minor}",
+        data_root=config.data_root,
+        host_name=socket.gethostname(),
+        operating_system=release.get("PRETTY_NAME", "Linux"),
+        os_version=release.get("VERSION_ID", ""),
+        storage_driver=host.snapshots.driver,
+        backing_filesystem=filesystem_of(Path(config.data_root)),
+        log_driver=config.log_driver,
+        runtimes={
+            name: (runtime.program, runtime.version) for name, runtime in host.runtimes.items()
+        },
+        default_runtime=config.default_runtime,
+        labels=config.labels,
+        debug=config.debug,
+        init_binary=host.init_path,
+        warnings=_exposure_warnings(config),
+        started_ns=time.time_ns(),
+    )
+
+
+def _exposure_warnings(config: Config) -> list[str]:
+    if not config.insecure_tcp:
+        return []
+    return [
+        f"WARNING: API is accessible on {address} without encryption. Access to the remote API is"
+        " equivalent to root access on the host."
+        for address in config.hosts
+        if address.startswith("tcp://") and not config.tlsverify
+    ]
+
+
+def filesystem_of(path: Path) -> str:
+    """Return the type of the filesystem that holds `path`, such as `ext4`."""
+    device = path.stat().st_dev
+    wanted = f"{os.major(device)}:{os.minor(device)}"
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        words = line.split()
+        if words[2] == wanted:
+            return words[words.index("-") + 1]
+    return "unknown"
+
+
+def _snapshots(config: Config, data_root: Path) -> Snapshots:
+    if config.storage_driver == "vfs":
+        return VfsSnapshots(data_root / "vfs")
+    return OverlaySnapshots(data_root / "overlay2")
+
+
+async def _runtimes(config: Config, exec_root: Path) -> dict[str, Runtime]:
+    runtimes = {"crun": await find_runtime(exec_root)}
+    for name, given in config.runtimes.items():
+        runtimes[name] = await find_runtime(
+            exec_root, name=name, path=given.path, args=tuple(given.runtime_args)
+        )
+    return runtimes
+
+
+def _init_path(config: Config) -> str:
+    try:
+        return find_init(config.init_path)
+    except Unavailable:
+        if config.init_path or config.init:
+            raise
+        return ""  # containers that ask for one are told so
+
+
+def _network_config(config: Config) -> NetworkConfig:
+    created = Path(config.data_root, "engine-id")
+    engine_id(Path(config.data_root))
+    return NetworkConfig(
+        created=rfc3339(created.stat().st_mtime_ns),
+        seed=engine_id(Path(config.data_root)),
+        bridge_name=config.bridge,
+        bip=IPv4Interface(config.bip) if config.bip else None,
+        mtu=config.mtu,
+        icc=config.icc,
+        masquerade=config.ip_masq,
+        default_binding=IPv4Address(config.ip),
+    )
+
+
+def _etc_files(config: Config) -> ContainerEtcFiles:
+    return ContainerEtcFiles(
+        host_resolv_conf=_host_resolv_conf,
+        host_hosts=lambda: _text(Path("/etc/hosts")),
+        daemon_dns=Resolver(tuple(config.dns), tuple(config.dns_search), tuple(config.dns_opts)),
+        gateways=[config.host_gateway_ip] if config.host_gateway_ip else (),
+    )
+
+
+def _host_resolv_conf() -> str:
+    """Return the host's resolv.conf; behind systemd-resolved's stub, that of its upstreams."""
+    content = _text(Path("/etc/resolv.conf"))
+    if STUB_SERVER in content and Path(STUB_UPSTREAM).exists():
+        return _text(Path(STUB_UPSTREAM))
+    return content
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:
+        return ""
+
+
+def _image_size(images: ImageService, image: ImageId) -> int:
+    record = images.catalog.images.get(image)
+    return record.size if record is not None else 0
+
+
+def _volume_users(registry: ContainerRegistry, name: str) -> list[str]:
+    return [
+        container.id
+        for container in registry
+        if any(mount.type == "volume" and mount.name == name for mount in container.mounts)
+    ]
+
+
+class _ImageUsers:
+    """Implements `engine.images.service.ImageUsers`."""
+
+    def __init__(self, registry: ContainerRegistry) -> None:
+        self._registry = registry
+
+    def containers_using(self, image: ImageId) -> Sequence[tuple[str, bool]]:
+        """Return (container id, is running) of every container made from the image."""
+        live = {"running", "paused", "restarting"}
+        return [
+            (container.id, container.state.status in live)
+            for container in self._registry
+            if container.image_id == image
+        ]
+
+
+class _Descendants:
+    """Implements `service.Images`."""
+
+    def __init__(self, images: ImageService) -> None:
+        self._catalog = images.catalog
+
+    def descendants(self, ref: str) -> frozenset[str]:
+        """Return the ids of the image `ref` names and of all made from it; empty for none."""
+        try:
+            pending = [self._catalog.resolve(ref).id]
+        except (NotFound, InvalidParameter):
+            return frozenset()
+        found: set[str] = set()
+        while pending:
+            image = pending.pop()
+            found.add(image)
+            pending += [child for child in self._catalog.children_of(image) if child not in found]
+        return frozenset(found)
+
+
+class _AnonymousVolumes:
+    """Implements `keeper.RemoveVolumes`."""
+
+    def __init__(self, registry: ContainerRegistry, volumes: VolumeService) -> None:
+        self._registry = registry
+        self._volumes = volumes
+
+    async def __call__(self, container: Container) -> None:
+        """Remove the container's anonymous volumes that nobody else uses."""
+        for mount in container.mounts:
+            if mount.anonymous and not _volume_users(self._registry, mount.name):
+                await self._volumes.remove(mount.name, force=True)
+
+
+class _Seccomp:
+    """Implements `runner.Seccomp`."""
+
+    def __init__(self, config: Config, facts: HostFacts) -> None:
+        self._filters = SeccompFilters(Path(config.exec_root) / "seccomp", facts)
+        self._facts = facts
+        self._default = _text(Path(config.seccomp_profile)) if config.seccomp_profile else ""
+
+    def __call__(self, container: Container, *, compiled: bool) -> SeccompChoice | None:
+        """Return the container's filter."""
+        host = container.host_config
+        profile = wanted_seccomp(host)
+        if profile is None or not self._facts.seccomp:
+            return None
+        chosen = capabilities.effective(
+            host.cap_add or (),
+            host.cap_drop or (),
+            privileged=host.privileged,
+            available=self._facts.capabilities,
+        )
+        return self._filters.choose(profile or self._default, chosen, compiled=compiled)
