@@ -183,6 +183,39 @@ async def test_no_byte_is_lost_between_the_early_bytes_and_the_descriptor():
         assert await client.rest() == b"output"
 
 
+async def test_no_byte_is_lost_at_any_moment_of_a_handover():
+    """Forty clients send without a pause while their connections change hands."""
+    wanted = b"".join(b"%d," % number for number in range(2000))
+
+    async def attach(exchange):
+        client = int(exchange.request.query)
+        for _ in range(client % 8):
+            await asyncio.sleep(0)
+        stream = exchange.hijack(RAW)
+        for _ in range(client // 8):
+            await asyncio.sleep(0)
+        descriptor = await stream.detach_fd()
+        await stream.finish()
+        with socket.socket(fileno=descriptor) as taken:
+            got[client] = stream.early + await asyncio.to_thread(read_all, taken)
+
+    async def feed(listener, client):
+        async with connected(listener) as peer:
+            await peer.send(b"POST /attach?%d HTTP/1.1\r\n\r\n" % client)
+            for start in range(0, len(wanted), 97 + client):
+                await peer.send(wanted[start : start + 97 + client])
+                await asyncio.sleep(0)
+            await peer.end()
+            assert await peer.rest() == LEGACY
+
+    got = {}
+    async with serving() as (app, listener):
+        app.routes["/attach"] = attach
+        await asyncio.gather(*(feed(listener, client) for client in range(40)))
+        await eventually(lambda: len(got) == 40)
+    assert set(got.values()) == {wanted}
+
+
 def read_all(taken: socket.socket) -> bytes:
     taken.settimeout(DEADLINE_S)
     got = b""

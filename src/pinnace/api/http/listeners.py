@@ -210,7 +210,8 @@ class _Port:
             return peers.identify_unix(transport)
         # A client that vanished without a word must not hold a stream for ever.
         connection = transport.get_extra_info("socket")
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        with contextlib.suppress(OSError):  # it may be gone already
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         if not self.info.tls:
             return peers.identify_tcp(transport)
         cert_cn = common_name(transport.get_extra_info("peercert"))

@@ -3,6 +3,7 @@
 import asyncio
 import grp
 import ipaddress
+import logging
 import os
 import pwd
 import select
@@ -11,6 +12,8 @@ import struct
 from typing import Final
 
 from pinnace.api.http.head import Peer
+
+_log = logging.getLogger(__name__)
 
 # linux/netlink.h, linux/sock_diag.h, linux/inet_diag.h
 _NETLINK_SOCK_DIAG: Final = 4
@@ -130,10 +133,15 @@ def _ask(family: int, addresses: bytes) -> bytes | None:
     payload += _SOCKET_TAIL.pack(0, _NO_COOKIE, _NO_COOKIE)
     size = _NLMSG.size + len(payload)
     message = _NLMSG.pack(size, _SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST, 1, 0) + payload
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_SOCK_DIAG) as netlink:
-        netlink.settimeout(_ANSWER_TIMEOUT_S)
-        netlink.sendto(message, (0, 0))
-        answer = netlink.recv(8192)
+    try:
+        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_SOCK_DIAG) as netlink:
+            netlink.settimeout(_ANSWER_TIMEOUT_S)
+            netlink.sendto(message, (0, 0))
+            answer = netlink.recv(8192)
+    except OSError:
+        # Nobody known is nobody admitted.
+        _log.warning("the kernel does not tell who owns a socket", exc_info=True)
+        return None
     if len(answer) < _NLMSG.size:
         return None
     _size, kind, _flags, _sequence, _port = _NLMSG.unpack_from(answer)
