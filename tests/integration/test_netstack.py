@@ -364,6 +364,16 @@ async def test_a_cancelled_sandbox_leaves_nothing(world, stack):
     assert list((world.directory / "netns").glob("*")) == []
 
 
+async def test_cancelling_a_sandbox_whose_name_is_taken_spares_the_owner(world, stack):
+    path = await stack.create_sandbox("owner", [])
+    task = asyncio.create_task(stack.create_sandbox("owner", []))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert world.link_names(path) == {"lo"}
+
+
 async def test_fifty_sandboxes_come_and_go_without_a_trace(world, stack):
     await stack.ensure_bridge(BRIDGE)
     before = world.link_names(world.host)

@@ -372,3 +372,39 @@ def test_an_attachment_survives_being_stored():
     assert again == attachment
     assert again.sandbox_id == "b" * 64
     assert replace(again, sandbox_path="").sandbox_id == ""
+
+
+async def test_a_stored_attachment_without_an_address_does_not_stop_the_daemon():
+    stack = FakeNetStack()
+    before = await a_ready_service(stack)
+    kept = await before.attach(a_request(bindings=WEB))
+    bare = replace(kept, endpoint=EndpointSettings(network_id="gone"))
+    after = await restarted(stack, [bare])
+    assert set(stack.sandboxes) == {kept.sandbox_id}
+    await after.detach(bare)
+    assert not stack.sandboxes
+
+
+async def test_events_tell_who_comes_and_goes():
+    seen: list[tuple[str, str, str, dict[str, str]]] = []
+    stack = FakeNetStack()
+    service = NetworkService(
+        stack,
+        CONFIG,
+        publish_event=lambda kind, action, actor, attributes: seen.append(
+            (kind, action, actor, dict(attributes))
+        ),
+    )
+    await service.setup()
+    stack.fail_next("publish", Unavailable("broken"))
+    with pytest.raises(Internal):
+        await service.attach(a_request(1, bindings=WEB))
+    attachment = await service.attach(a_request(2, network="none"))
+    await service.detach(attachment)
+    await service.detach(attachment)
+    none = service.get("none").id
+    attributes = {"container": attachment.container_id, "name": "none", "type": "null"}
+    assert seen == [
+        ("network", "connect", none, attributes),
+        ("network", "disconnect", none, attributes),
+    ]

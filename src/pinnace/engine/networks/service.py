@@ -2,10 +2,11 @@
 
 import logging
 import secrets
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from ipaddress import IPv4Address, IPv4Interface
+from typing import Protocol
 
 from msgspec.structs import replace
 
@@ -44,6 +45,16 @@ _LINK_DIGITS = 9
 _USER_NETWORKS = "user-defined networks are not supported yet: only bridge, host and none exist"
 
 
+class PublishEvent(Protocol):
+    """Puts an event into the log; never blocks."""
+
+    def __call__(
+        self, type_: str, action: str, actor_id: str, attributes: Mapping[str, str], /
+    ) -> None:
+        """Publish one event."""
+        ...
+
+
 class NetworkService:
     """Networks by name and id, and who is on them.
 
@@ -53,6 +64,7 @@ class NetworkService:
         stack: Where it happens.
         config: Settings of the default networks.
         token: Makes 64 random hex digits.
+        publish_event: Told of containers that come and go; None: nobody is.
     """
 
     def __init__(
@@ -61,10 +73,12 @@ class NetworkService:
         config: NetworkConfig,
         *,
         token: Callable[[], str] = lambda: secrets.token_hex(32),
+        publish_event: PublishEvent | None = None,
     ) -> None:
         self._stack = stack
         self._config = config
         self._token = token
+        self._publish_event = publish_event
         self._attachments: dict[ContainerId, Attachment] = {}
         self._networks: dict[str, Network] = {}
         self._pool: AddressPool | None = None
@@ -100,7 +114,7 @@ class NetworkService:
         trouble: list[str] = []
         for attachment in attachments:
             self._attachments[attachment.container_id] = attachment
-            if attachment.network == BRIDGE:
+            if _is_bridged(attachment):
                 trouble += await self._take_back(attachment)
         return [*trouble, *await self.repair()]
 
@@ -146,6 +160,7 @@ class NetworkService:
         else:
             attachment = await self._attach_to_bridge(request, network)
         self._attachments[request.container_id] = attachment
+        self._tell("connect", attachment)
         return attachment
 
     async def detach(self, attachment: Attachment) -> None:
@@ -159,6 +174,7 @@ class NetworkService:
             return  # detached before: its address and ports may be somebody else's by now
         ports = _published(attachment)
         async with AsyncExitStack() as steps:
+            steps.callback(self._tell, "disconnect", attachment)
             steps.callback(self._forget, attachment)
             steps.push_async_callback(publish.release, self._stack, ports)
             if attachment.sandbox_path:
@@ -273,7 +289,7 @@ class NetworkService:
         if self._config.bip is not None:
             return self._config.bip
         for attachment in adopted:
-            if attachment.network == BRIDGE:
+            if _is_bridged(attachment):
                 endpoint = attachment.endpoint
                 return IPv4Interface(f"{endpoint.gateway}/{endpoint.ip_prefix_len}")
         existing = await self._stack.bridge_address(self._config.bridge_name)
@@ -377,16 +393,32 @@ class NetworkService:
         return self._pool
 
     def _bridged(self) -> Sequence[Attachment]:
-        return [a for a in self._attachments.values() if a.network == BRIDGE]
+        return [a for a in self._attachments.values() if _is_bridged(a)]
+
+    def _tell(self, action: str, attachment: Attachment) -> None:
+        if self._publish_event is None:
+            return
+        network = self._networks[attachment.network]
+        attributes = {
+            "container": attachment.container_id,
+            "name": network.name,
+            "type": network.driver,
+        }
+        self._publish_event("network", action, network.id, attributes)
 
     def _forget(self, attachment: Attachment) -> None:
         del self._attachments[attachment.container_id]
-        if attachment.network == BRIDGE:
+        if _is_bridged(attachment):
             self._addresses().release(_address_of(attachment))
 
 
+def _is_bridged(attachment: Attachment) -> bool:
+    """Tell whether the container has an address; a stored record may have lost it."""
+    return attachment.network == BRIDGE and bool(attachment.endpoint.ip_address)
+
+
 def _published(attachment: Attachment) -> list[Published]:
-    if attachment.network != BRIDGE:
+    if not _is_bridged(attachment):
         return []
     return publish.published_ports(attachment.ports, _address_of(attachment))
 

@@ -104,10 +104,18 @@ class LinuxNetStack:
     async def create_sandbox(self, sandbox: str, endpoints: Sequence[EndpointSpec]) -> str:
         """See `NetStack.create_sandbox`."""
         path = self._path(sandbox)
+        is_made = False
+
+        def make() -> None:
+            nonlocal is_made
+            self._make_sandbox(path, endpoints)
+            is_made = True
+
         try:
-            await self._on_thread(lambda: self._make_sandbox(path, endpoints))
+            await self._on_thread(make)
         except asyncio.CancelledError:
-            await asyncio.shield(self.remove_sandbox(sandbox))
+            if is_made:  # otherwise it may be somebody else's
+                await asyncio.shield(self.remove_sandbox(sandbox))
             raise
         return str(path)
 
