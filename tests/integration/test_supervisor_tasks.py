@@ -1,10 +1,15 @@
 """The supervisor with real processes: streams, exits, clients, crashes."""
 
 import asyncio
+import dataclasses
 import hashlib
+import json
 import os
+import resource
 import signal
 import socket
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -23,6 +28,27 @@ from pinnace.errors import (
 )
 
 pytestmark = pytest.mark.root
+
+# A daemon that attaches a client, starts a task, and is killed by the test.
+DAEMON = """
+import asyncio, json, sys
+from pathlib import Path
+from pinnace.contracts.monitor import LogFiles, Sink, TaskSpec
+from pinnace.host.runtime.monitor import SupervisorMonitor
+
+async def main():
+    fields = json.loads(sys.argv[2])
+    spec = TaskSpec(**fields | {"log": LogFiles(**fields["log"])})
+    monitor = SupervisorMonitor(Path(sys.argv[1]))
+    await monitor.connect()
+    await monitor.attach(spec.id, int(sys.argv[3]), Sink(stdin=True), pending=True)
+    await monitor.create(spec)
+    await monitor.start(spec.id)
+    print("started", flush=True)
+    await asyncio.sleep(1000)
+
+asyncio.run(main())
+"""
 
 
 @pytest.fixture
@@ -152,11 +178,6 @@ async def test_signals_the_supervisor_ignores_work_in_tasks(lab, monitor):
     ignored = [int(line.split()[1], 16) for line in lab.log("t1").splitlines()]
     # SIGINT and SIGQUIT: the stub's shell, for what it runs in the background; 32 and 33: libc
     assert [value & ~(0b110 | 0b11 << 31) for value in ignored] == [0, 0]
-
-
-async def test_a_task_inherits_no_descriptor_but_its_streams(lab, monitor):
-    await run(monitor, lab.task("t1", "sh", "-c", "ls /proc/$$/fd"))
-    assert set(lab.log("t1").split()) <= {b"0", b"1", b"2", b"10"}  # 10: the shell's own
 
 
 async def test_an_id_in_use_is_refused_until_it_is_forgotten(lab, monitor):
@@ -545,3 +566,62 @@ async def test_the_supervisor_is_a_good_citizen(lab, monitor):
 async def test_two_starts_make_one_supervisor(lab):
     first, second = await asyncio.gather(lab.monitor(), lab.monitor())
     assert first.supervisor_pid == second.supervisor_pid
+
+
+async def test_a_full_disk_drops_output_but_neither_blocks_nor_ends_anything(lab, monitor, client):
+    place = lab.directory / "t1" / "log"
+    place.mkdir(parents=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "pnt", str(place)], check=True)
+    try:
+        script = "seq 1 100000; read x; seq 1 10"
+        attachment = await monitor.attach("t1", client.fd, Sink(stdin=True), pending=True)
+        await monitor.create(lab.task("t1", "sh", "-c", script, open_stdin=True))
+        reading = asyncio.create_task(client.receive_all())
+        await monitor.start("t1")
+        report = lab.exec_root / "supervisor.log"
+        await until(lambda: b"100000\n" in client.received, "the whole output")
+        assert report.read_text().count("output is being dropped") == 1
+        kept = lab.log("t1")
+        (place / "000001.out").open("r+").truncate(0)
+        await client.send(b"\n")
+        assert (await exit_of(monitor, "t1")).code == 0
+        expected = b"".join(b"%d\n" % number for number in [*range(1, 100001), *range(1, 11)])
+        assert unframed(await reading)[1] == expected
+        assert expected.startswith(kept)
+        assert len(kept) > 100_000
+        assert "the log is being written again" in report.read_text()
+        assert await attachment.ended() == "eof"
+    finally:
+        subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+async def test_a_daemon_that_is_killed_takes_neither_tasks_nor_clients_with_it(lab, client):
+    spec = lab.task("t1", "cat", open_stdin=True, stdin_once=True)
+    message = json.dumps(dataclasses.asdict(spec))
+    daemon = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        DAEMON,
+        str(lab.exec_root),
+        message,
+        str(client.fd),
+        pass_fds=[client.fd],
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert await daemon.stdout.readline() == b"started\n"
+    daemon.kill()
+    await daemon.wait()
+    client.theirs.close()
+    following = await lab.monitor()
+    assert [(task.id, task.exit) for task in await following.connect()] == [("t1", None)]
+    await client.send(b"still served")
+    client.end_input()
+    assert (await exit_of(following, "t1")).code == 0
+    assert unframed(await client.receive_all())[1] == b"still served"
+
+
+async def test_tasks_get_the_limits_and_the_umask_of_who_started_the_supervisor(lab, monitor):
+    await run(monitor, lab.task("t1", "sh", "-c", "umask; ulimit -n"))
+    umask, limit = lab.log("t1").split()
+    assert umask == b"0022"
+    assert int(limit) == resource.getrlimit(resource.RLIMIT_NOFILE)[0]

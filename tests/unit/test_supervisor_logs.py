@@ -6,7 +6,7 @@ import pytest
 
 from pinnace.supervisor import logwriter
 from pinnace.supervisor.logs import ENTRY, STDERR, STDOUT, Entry, LogReader, Position, generations
-from pinnace.supervisor.logwriter import DiskFull, LogWriter
+from pinnace.supervisor.logwriter import LogWriter, NotKept
 
 
 @pytest.fixture
@@ -346,7 +346,7 @@ def test_output_is_given_back_when_the_index_has_no_room(tmp_path, monkeypatch):
         return real(fd, data, offset)
 
     monkeypatch.setattr(logwriter.os, "pwrite", full)
-    with pytest.raises(DiskFull) as caught:
+    with pytest.raises(NotKept) as caught:
         writer.append(b"lost", STDOUT, 2)
     assert caught.value.data == b"lost"
     monkeypatch.undo()

@@ -141,11 +141,15 @@ class Client:
         self._buffer += data
         self.pump()
 
+    def pin(self) -> None:
+        """Hold on to the log that is written so far."""
+        if self._reader is not None:
+            self._reader.pin()
+
     def finish(self) -> None:
         """The output is over: end the attachment when everything is sent."""
         self._finishing = True
-        if self._reader is not None:
-            self._reader.pin()
+        self.pin()
         self.pump()
 
     def end(self, how: str) -> None:

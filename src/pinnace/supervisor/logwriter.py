@@ -27,14 +27,19 @@ from pinnace.supervisor.logs import (
 # A generation may grow past its limit by this much while the last line is not complete.
 LINE_SLACK = 1 << 20
 MIN_CHUNK = 4096
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_COPY_BYTES = 64 * 1024
 
 
-class DiskFull(Exception):
-    """The output could not be kept; `data` is what was taken from the source, in order."""
+class NotKept(Exception):
+    """Output could not be kept: no space, or the disk fails.
 
-    def __init__(self, stream: int, data: bytes) -> None:
-        super().__init__("no space for the log")
+    Attributes:
+        stream: Where it came from.
+        data: What was taken from the source and is not in the log, in order.
+    """
+
+    def __init__(self, stream: int, data: bytes, cause: OSError | None = None) -> None:
+        super().__init__(cause.strerror if cause is not None else os.strerror(errno.ENOSPC))
         self.stream = stream
         self.data = data
 
@@ -83,7 +88,7 @@ class LogWriter:
 
         Raises:
             BlockingIOError: The pipe is empty.
-            DiskFull: The bytes were taken out of the pipe and could not be kept.
+            NotKept: The bytes were taken out of the pipe and could not be kept.
         """
         limit = self._room()
         try:
@@ -94,10 +99,10 @@ class LogWriter:
                 offset_dst=self._ends[stream],
                 flags=os.SPLICE_F_MOVE | os.SPLICE_F_NONBLOCK,
             )
+        except BlockingIOError:
+            raise
         except OSError as exc:
-            if exc.errno not in _FULL:
-                raise
-            raise DiskFull(stream, os.read(pipe, 65536)) from exc
+            return self._append_copy(os.read(pipe, _COPY_BYTES), stream, time_ns, why=exc)
         if moved:
             self._commit(Entry(time_ns, stream, self._ends[stream], moved))
         return moved
@@ -106,19 +111,17 @@ class LogWriter:
         """Write bytes, at most MAX_CHUNK.
 
         Raises:
-            DiskFull: They could not be kept, all or in part.
+            NotKept: They could not be kept, all or in part.
         """
         offset = self._ends[stream]
         try:
             written = os.pwrite(self._files[stream], data, offset)
         except OSError as exc:
-            if exc.errno not in _FULL:
-                raise
-            raise DiskFull(stream, data) from exc
+            raise NotKept(stream, data, exc) from exc
         if written:
             self._commit(Entry(time_ns, stream, offset, written))
         if written < len(data):
-            raise DiskFull(stream, data[written:])
+            raise NotKept(stream, data[written:])
 
     def rotate(self) -> None:
         """Begin the next generation and remove the ones that are too many.
@@ -143,11 +146,23 @@ class LogWriter:
             if number <= self.generation - self._max_files:
                 self._remove(number)
 
+    def unbound(self) -> None:
+        """Rotate no more; what is still to come is little."""
+        self._max_size = 0
+
     def close(self) -> None:
         """Close the files."""
         for fd in (self._index, *self._files.values()):
             os.close(fd)
         self._files = {}
+
+    def _append_copy(self, data: bytes, stream: int, time_ns: int, *, why: OSError) -> int:
+        """Keep bytes that could not be spliced, in case the file system only lacks that."""
+        if data and why.errno != errno.EINVAL:
+            raise NotKept(stream, data, why)
+        if data:
+            self.append(data, stream, time_ns)
+        return len(data)
 
     def _room(self) -> int:
         if self._max_size <= 0:
@@ -192,7 +207,7 @@ class LogWriter:
                 entry = Entry(status.st_mtime_ns, stream, self._ends[stream], min(left, MAX_CHUNK))
                 try:
                     self._commit(entry)
-                except DiskFull:
+                except NotKept:
                     break  # nobody is there to give the bytes to
 
     def _commit(self, entry: Entry) -> None:
@@ -200,16 +215,14 @@ class LogWriter:
         at = self._entries * ENTRY.size
         try:
             written = os.pwrite(self._index, entry.pack(), at)
-        except OSError as exc:
-            if exc.errno not in _FULL:
-                raise
+        except OSError:
             written = 0
         if written < ENTRY.size:
             os.ftruncate(self._index, at)
             fd = self._files[entry.stream]
             data = os.pread(fd, entry.length, entry.offset)
             os.ftruncate(fd, entry.offset)
-            raise DiskFull(entry.stream, data)
+            raise NotKept(entry.stream, data)
         self._entries += 1
         self._ends[entry.stream] = entry.offset + entry.length
         self._last = entry

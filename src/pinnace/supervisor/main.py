@@ -10,7 +10,6 @@ import contextlib
 import ctypes
 import fcntl
 import os
-import resource
 import signal
 import socket
 import sys
@@ -19,6 +18,7 @@ import time
 from pinnace.supervisor.loop import READ, Loop
 from pinnace.supervisor.protocol import LOCK_NAME, LOG_NAME, SOCKET_NAME
 from pinnace.supervisor.reaper import Reaper
+from pinnace.supervisor.runtime import raise_limit
 from pinnace.supervisor.server import Server
 
 _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
@@ -65,16 +65,14 @@ def _resident(ready: int) -> None:
 def _detach(ready: int) -> int:
     """Leave session, directory, descriptors and signals of the caller; return /dev/null."""
     os.setsid()
-    os.umask(0o077)
+    os.umask(0o022)  # the runtime inherits it
     null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
     for fd in range(3):
         os.dup2(null, fd)
     keep = sorted((null, ready))
     os.closerange(3, keep[0])
     os.closerange(keep[0] + 1, keep[1])
-    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     os.closerange(keep[1] + 1, 1 << 16)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
     for ignored in (signal.SIGHUP, signal.SIGINT, signal.SIGPIPE):
         signal.signal(ignored, signal.SIG_IGN)
     # all five arguments: the kernel checks that the rest is zero, and varargs would leave garbage
@@ -100,6 +98,7 @@ def _serve(directory: str, ready: int, null: int) -> None:
     loop = Loop(report)
     reaper = Reaper()
     _watch_children(loop, reaper)
+    raise_limit()
     listener = _listen(directory)
     Server(loop, reaper, listener, directory=directory, null=null, report=report)
     os.chdir("/")

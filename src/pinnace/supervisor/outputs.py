@@ -8,7 +8,7 @@ import termios
 
 from pinnace.supervisor.clients import BUFFER_LIMIT, Client
 from pinnace.supervisor.logs import LogReader, Position
-from pinnace.supervisor.logwriter import DiskFull, LogWriter, now_ns
+from pinnace.supervisor.logwriter import LogWriter, NotKept, now_ns
 from pinnace.supervisor.loop import READ, Loop
 from pinnace.supervisor.override import override
 from pinnace.supervisor.taskinput import enlarge_pipe
@@ -178,6 +178,9 @@ class Output:
             os.close(fd)
         self.watchers = []
 
+    def unbound(self) -> None:
+        """Take what is left without regard to clients that are behind."""
+
     def close(self) -> None:
         """Let go of files."""
 
@@ -252,15 +255,23 @@ class LoggedOutput(Output):
             return -1
         try:
             moved = self._append(source)
-        except DiskFull as exc:
+        except NotKept as exc:
             self._lose(exc)
             return len(exc.data)
         if self._losing and moved:
             self._losing = False
-            self._report("the log has room again")
+            self._report("the log is being written again")
         if moved:
             self._wake()
         return moved
+
+    @override
+    def unbound(self) -> None:
+        """See `Output.unbound`."""
+        for client in self.clients:
+            client.pin()
+        self._writer.unbound()
+        self._resume()
 
     @override
     def close(self) -> None:
@@ -298,11 +309,11 @@ class LoggedOutput(Output):
             except OSError:
                 continue  # full: the watcher has been told already; gone: closed at the end
 
-    def _lose(self, loss: DiskFull) -> None:
+    def _lose(self, loss: NotKept) -> None:
         """Give what cannot be kept to the clients that have everything before it."""
         if not self._losing:
             self._losing = True
-            self._report("no space for the log: output is being dropped")
+            self._report(f"output is being dropped, the log cannot be written: {loss}")
         for client in list(self.clients):
             if client.is_caught_up and client.backlog < BUFFER_LIMIT:
                 client.push(loss.stream, loss.data)

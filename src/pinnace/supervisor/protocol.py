@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import socket
+import struct
 from collections import deque
 
 TYPE_CHECKING = False
@@ -150,9 +151,7 @@ class Channel:
             ProtocolError: The packet was no message.
         """
         try:
-            data, fds, flags, _ = socket.recv_fds(
-                self.sock, MAX_MESSAGE_BYTES, MAX_DESCRIPTORS, socket.MSG_CMSG_CLOEXEC
-            )
+            data, fds, flags = receive_descriptors(self.sock, MAX_MESSAGE_BYTES)
         except ConnectionError:
             return None
         if not data:
@@ -168,6 +167,23 @@ class Channel:
         while self._queue:
             close_all(self._queue.popleft()[1])
         self.sock.close()
+
+
+def receive_descriptors(sock: socket.socket, size: int) -> tuple[bytes, list[int], int]:
+    """Receive at most `size` bytes, the descriptors with them (close-on-exec), and message flags.
+
+    `socket.recv_fds` does not pass its flags on, so its descriptors would leak into every program
+    we run.
+    """
+    width = struct.calcsize("i")
+    space = socket.CMSG_LEN(MAX_DESCRIPTORS * width)
+    data, ancillary, flags, _ = sock.recvmsg(size, space, socket.MSG_CMSG_CLOEXEC)
+    fds: list[int] = []
+    for level, kind, body in ancillary:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            count = len(body) // width
+            fds += struct.unpack(f"{count}i", body[: count * width])
+    return data, fds, flags
 
 
 def close_all(fds: Sequence[int]) -> None:

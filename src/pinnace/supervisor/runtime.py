@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import resource
 import signal
 import socket
 import termios
 
 from pinnace.supervisor.loop import READ, Loop
-from pinnace.supervisor.protocol import close_all
+from pinnace.supervisor.protocol import close_all, receive_descriptors
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ _LAUNCHER = (
 # Ignored signals (ours, and the interpreter's own) survive an exec; containers must not inherit
 # them.
 _DEFAULTED = tuple(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
+# The limit tasks inherit: ours is raised, and a huge one makes programs that close all slow.
+_INHERITED = resource.getrlimit(resource.RLIMIT_NOFILE)
 _MESSAGE_BYTES = 64 * 1024
 _DEADLINE_S = 120.0
 
@@ -128,15 +131,19 @@ class Launch:
             count = str(len(spec.cgroup_files))
             argv = ["/bin/sh", "-c", _LAUNCHER, "sh", count, *spec.cgroup_files, *argv]
         actions = [(os.POSIX_SPAWN_DUP2, fd, at) for at, fd in enumerate(theirs)]
-        return os.posix_spawnp(
-            argv[0],
-            argv,
-            spec.env,
-            file_actions=actions,
-            setsid=True,
-            setsigmask=(),
-            setsigdef=_DEFAULTED,
-        )
+        resource.setrlimit(resource.RLIMIT_NOFILE, _INHERITED)
+        try:
+            return os.posix_spawnp(
+                argv[0],
+                argv,
+                spec.env,
+                file_actions=actions,
+                setsid=True,
+                setsigmask=(),
+                setsigdef=_DEFAULTED,
+            )
+        finally:
+            raise_limit()
 
     def _console(self, _events: int) -> None:
         """Take the terminal's master from the runtime and give it its first size."""
@@ -149,7 +156,7 @@ class Launch:
         with peer:
             peer.settimeout(1.0)
             try:
-                _, fds, _, _ = socket.recv_fds(peer, 4096, 4, socket.MSG_CMSG_CLOEXEC)
+                _, fds, _ = receive_descriptors(peer, 4096)
             except OSError:
                 return
         if fds:
@@ -215,6 +222,12 @@ class Launch:
     def _kill(self) -> None:
         """The runtime hangs; its end is reported like any other failure."""
         os.kill(self._pid, signal.SIGKILL)
+
+
+def raise_limit() -> None:
+    """Let the supervisor itself have as many descriptors as it may."""
+    hard = _INHERITED[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _listen(path: str) -> socket.socket:

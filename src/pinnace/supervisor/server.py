@@ -94,6 +94,10 @@ class Server:
             self._loop.unwatch(self._channel.sock.fileno())
             self._channel.close()
             self._channel = None
+            for clients in list(self._pending.values()):
+                for client in list(clients):  # nobody is left who would make their task
+                    client.end(GONE)
+            self._pending.clear()
             self._loop.call_later(GRACE_S, self._end_if_idle)
 
     def _end_if_idle(self) -> None:
@@ -237,7 +241,7 @@ class Server:
     def _attach(self, message: Message, fds: list[int]) -> Answer:
         task_id = text(message, "task")
         task = self._tasks.get(task_id)
-        if task is None and not flag(message, "pending"):
+        if (task is None or not task.is_ready) and not flag(message, "pending"):
             raise Refused("NotFound", f"no task {task_id}")
         client = self._client(task_id, message, fds.pop(0))
         if task is not None and task.is_ready:

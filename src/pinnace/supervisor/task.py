@@ -226,8 +226,10 @@ class Task:
             self._dropped = done
             self.signal(signal.SIGKILL)
             return
-        if not isinstance(self._output, LiveOutput):
-            self._close_sources()  # the log may be removed, or taken over by the next run
+        if isinstance(self._output, LoggedOutput):
+            # the log may be removed now, or taken over by the next run
+            self._output.unbound()
+            self._close_sources()
         done()
 
     def _take(

@@ -138,10 +138,8 @@ class SupervisorMonitor:
 
     async def create(self, spec: TaskSpec) -> int:
         """See `Monitor.create`."""
-        state, fds = await self._call({"op": "create", "spec": _spec_message(spec)})
-        task = _KnownTask(state, fds)
-        self._know(task)
-        return task.pid
+        state, _ = await self._call({"op": "create", "spec": _spec_message(spec)})
+        return number(state, "pid")
 
     async def start(self, task_id: str) -> None:
         """See `Monitor.start`."""
@@ -336,6 +334,9 @@ class SupervisorMonitor:
         if not isinstance(request, int):
             self._take_event(message, fds)
             return
+        if "spec" in message:  # a task was made; known before the news of its exit is read
+            self._know(_KnownTask(message, fds))
+            fds = []
         future = self._calls.get(request)
         if future is None or future.done():
             close_all(fds)  # the caller was cancelled
