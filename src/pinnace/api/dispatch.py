@@ -181,8 +181,8 @@ class Api:
         if request.listener.kind == "unix":
             return common
         fields = self._settings.cors(request)
-        if location.route is None and remote:
-            fields = ()
+        if location.route is None and remote and request.method != "OPTIONS":
+            fields = ()  # servers of 2013 sent none with the answer to an unknown path
         return (*common, *cors_fields(fields, remote=remote)) if fields else common
 
     def _common(self) -> tuple[tuple[str, str], ...]:
