@@ -6,6 +6,7 @@ therefore runs here over memory buffers on top of a plain stream.
 
 import asyncio
 import contextlib
+import socket
 import ssl
 from typing import Protocol
 
@@ -33,31 +34,36 @@ class Stream(Protocol):
 
 
 class PlainStream:
-    """A unix or TCP connection."""
+    """A unix or TCP connection.
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader = reader
-        self._writer = writer
+    The socket is used directly: when sending fails because the engine answered early and closed,
+    an asyncio transport would drop the answer that has already arrived.
+    """
+
+    def __init__(self, connected: socket.socket) -> None:
+        self._socket = connected
 
     async def read(self) -> bytes:
         """Return some bytes; none at the end. See `Stream`."""
-        return await self._reader.read(CHUNK_BYTES)
+        return await asyncio.get_running_loop().sock_recv(self._socket, CHUNK_BYTES)
 
     async def write(self, data: bytes) -> None:
         """Send everything. See `Stream`."""
-        self._writer.write(data)
-        await self._writer.drain()
+        await asyncio.get_running_loop().sock_sendall(self._socket, data)
 
     async def write_eof(self) -> None:
         """Close our direction. See `Stream`."""
         with contextlib.suppress(OSError):
-            self._writer.write_eof()
+            self._socket.shutdown(socket.SHUT_WR)
 
     async def close(self) -> None:
         """Drop the connection. See `Stream`."""
-        self._writer.close()
-        with contextlib.suppress(OSError):
-            await self._writer.wait_closed()
+        loop = asyncio.get_running_loop()
+        if self._socket.fileno() >= 0:
+            # A cancelled read or write takes its watch off only in the loop's next turn.
+            loop.remove_reader(self._socket)
+            loop.remove_writer(self._socket)
+        self._socket.close()
 
 
 class TlsStream:
@@ -138,8 +144,8 @@ async def connect(address: Address) -> Stream:
     try:
         async with asyncio.timeout(CONNECT_DEADLINE_S):
             if address.path is not None:
-                return PlainStream(*await asyncio.open_unix_connection(str(address.path)))
-            stream = PlainStream(*await asyncio.open_connection(address.host, address.port))
+                return await _open(socket.AF_UNIX, str(address.path))
+            stream = await _open_tcp(address.host, address.port)
             if address.tls is None:
                 return stream
             return await _secure(stream, address.tls, address.host)
@@ -147,6 +153,30 @@ async def connect(address: Address) -> Stream:
         raise Unreachable(address.text, "no answer in time") from exc
     except OSError as exc:
         raise Unreachable(address.text, exc.strerror or str(exc)) from exc
+
+
+async def _open(family: int, target: str | tuple[str, int]) -> PlainStream:
+    connected = socket.socket(family, socket.SOCK_STREAM)
+    connected.settimeout(0)
+    try:
+        await asyncio.get_running_loop().sock_connect(connected, target)
+    except BaseException:
+        connected.close()
+        raise
+    return PlainStream(connected)
+
+
+async def _open_tcp(host: str, port: int) -> PlainStream:
+    """Connect to the first address of a host that answers."""
+    loop = asyncio.get_running_loop()
+    failed = OSError(f"no address for {host}")
+    for found in await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+        family, target = found[0], found[4]
+        try:
+            return await _open(family, (str(target[0]), int(target[1])))
+        except OSError as exc:
+            failed = exc
+    raise failed
 
 
 async def _secure(below: Stream, files: TlsFiles, server_name: str) -> Stream:

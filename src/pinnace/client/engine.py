@@ -76,7 +76,7 @@ class Engine:
         response = await self._send(method, target, sent, body)
         if response.status >= 400:
             async with response:
-                raise ApiError(response.status, error_message(await response.read()))
+                raise ApiError(response.status, error_message(await response.read_available()))
         return response
 
     async def call(

@@ -42,10 +42,10 @@ class Buffer:
         Raises:
             BadAnswer: The stream ended first, or the mark is not within `limit` bytes.
         """
-        while (end := self._kept.find(mark)) < 0:
-            if len(self._kept) > limit:
-                raise BadAnswer("the answer's head is too long")
+        while (end := self._kept.find(mark)) < 0 and len(self._kept) <= limit:
             await self._more()
+        if not 0 <= end <= limit:
+            raise BadAnswer("the answer's head is too long")
         data = bytes(self._kept[:end])
         del self._kept[: end + len(mark)]
         return data
@@ -66,14 +66,20 @@ class Buffer:
         """Iterate over everything until the peer closes."""
         if data := self.take_all():
             yield data
-        while data := await self._stream.read():
+        while data := await self._read():
             yield data
 
     async def _more(self) -> None:
-        data = await self._stream.read()
+        data = await self._read()
         if not data:
             raise BadAnswer("the engine closed the connection in the middle of an answer")
         self._kept += data
+
+    async def _read(self) -> bytes:
+        try:
+            return await self._stream.read()
+        except OSError as exc:
+            raise BadAnswer(f"the connection broke: {exc.strerror or exc}") from exc
 
 
 class Response:
@@ -115,6 +121,14 @@ class Response:
     async def read(self) -> bytes:
         """Return the whole body."""
         return b"".join([data async for data in self.chunks()])
+
+    async def read_available(self) -> bytes:
+        """Return the body, or what there is of it when it breaks off."""
+        parts = []
+        with contextlib.suppress(BadAnswer):
+            async for data in self.chunks():
+                parts.append(data)  # noqa: PERF401 - what came before the failure is kept
+        return b"".join(parts)
 
     async def lines(self) -> AsyncIterator[bytes]:
         """Iterate over the non-empty lines of the body, as JSON streams have them."""
@@ -231,12 +245,10 @@ async def exchange(
         parsed = await _read_head(buffer)
         while parsed.status == 100:
             parsed = await _read_head(buffer)
-    except BaseException as exc:
+    except BaseException:
         if sending is not None:
             sending.cancel()
         await stream.close()
-        if isinstance(exc, ConnectionError):
-            raise BadAnswer(f"the connection broke: {exc}") from exc
         raise
     return Response(parsed, buffer, stream, sending, has_body=method != "HEAD")
 
