@@ -75,7 +75,7 @@ class Direct:
     files: MountInputs = field(default_factory=MountInputs)
     nodes: dict = field(default_factory=dict)
     host_nodes: tuple = ()
-    output: str = ""
+    program: str = "crun"
     code: int | None = None
 
     @property
@@ -110,7 +110,7 @@ class Direct:
 
     def launch(self, plan: CgroupPlan, *words: str) -> subprocess.CompletedProcess:
         out = self.directory / "out"
-        head = ["crun", "--root", self.state, "--cgroup-manager=disabled"]
+        head = [self.program, "--root", self.state, "--cgroup-manager=disabled"]
         with out.open("ab") as file:
             return subprocess.run(
                 [sys.executable, "-c", _LAUNCHER, ",".join(plan.tasks), *head, *words],
@@ -151,7 +151,7 @@ class Direct:
                         pass
 
     def start(self, container: Container) -> None:
-        subprocess.run(["crun", "--root", self.state, "start", container.id], check=True)
+        subprocess.run([self.program, "--root", self.state, "start", container.id], check=True)
 
     def wait(self, plan: CgroupPlan, timeout_s: float = 20.0) -> None:
         deadline = time.monotonic() + timeout_s

@@ -186,7 +186,7 @@ def test_a_shared_bind_needs_a_shared_source_and_makes_the_root_shared():
         mounts=[MountRecord(type="bind", destination="/m", source="/h", propagation="rshared")]
     )
     with pytest.raises(InvalidParameter, match="not a shared mount"):
-        made(record)
+        made(record, files=MountInputs(propagations={"/h": "slave"}))
     spec = made(record, files=MountInputs(propagations={"/h": "shared"}))
     assert spec["linux"]["rootfsPropagation"] == "shared"
 
@@ -196,7 +196,7 @@ def test_a_slave_bind_takes_a_shared_or_slave_source():
         mounts=[MountRecord(type="bind", destination="/m", source="/h", propagation="rslave")]
     )
     with pytest.raises(InvalidParameter, match="not a shared or slave mount"):
-        made(record)
+        made(record, files=MountInputs(propagations={"/h": "private"}))
     spec = made(record, files=MountInputs(propagations={"/h": "slave"}))
     assert spec["linux"]["rootfsPropagation"] == "rslave"
 

@@ -317,6 +317,7 @@ def _masked(container: Container, facts: HostFacts) -> list[str]:
 
 
 def _read_only(container: Container) -> list[str]:
+    """Paths without mounts below them: crun 1.8 binds recursively and makes those writable."""
     host = container.host_config
     if host.readonly_paths is not None:
         return list(host.readonly_paths)

@@ -3,12 +3,14 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from pinnace.engine.containers.security_options import parse_security_options
 from pinnace.errors import InvalidParameter
 from pinnace.model.container import Container, MountRecord
 from pinnace.oci.runtime_spec import Mount
 
 DEFAULT_SHM_BYTES = 64 * 1024 * 1024
 INIT_TARGET = "/sbin/docker-init"
+CGROUP_TARGET = "/sys/fs/cgroup"
 _TMPFS_DEFAULTS = ("noexec", "nosuid", "nodev", "rprivate")
 _FLAGS = {
     word: opposite
@@ -44,8 +46,8 @@ class MountInputs:
         shm: Host directory for /dev/shm where it is shared; "" for a private one.
         init: Host path of the init program; "" without `--init`.
         sources: Final sources by destination, where they differ from the record (subpaths).
-        propagations: Propagation of the mount that holds each source, `shared` or `slave`;
-            absent: private.
+        propagations: Propagation of the mount that holds each source: `shared`, `slave` or
+            `private`; a source that is not named is not checked.
     """
 
     hosts: str = ""
@@ -149,20 +151,19 @@ def _kernel_mounts(container: Container, inputs: MountInputs) -> list[Mount]:
             options=["nosuid", "noexec", "nodev", "rw" if writable_sys else "ro"],
         ),
         Mount(
-            destination="/sys/fs/cgroup",
+            destination=CGROUP_TARGET,
             type="cgroup",
             source="cgroup",
-            options=["rw" if _writable_cgroups(container) else "ro", "nosuid", "noexec", "nodev"],
+            options=["rw" if writable_cgroups(container) else "ro", "nosuid", "noexec", "nodev"],
         ),
         *_message_mounts(container, inputs),
     ]
 
 
-def _writable_cgroups(container: Container) -> bool:
-    options = container.host_config.security_opt or ()
-    return container.host_config.privileged or any(
-        option in ("writable-cgroups=true", "writable-cgroups=1") for option in options
-    )
+def writable_cgroups(container: Container) -> bool:
+    """Whether the container may write its own control groups."""
+    asked = parse_security_options(container.host_config.security_opt or ()).writable_cgroups
+    return container.host_config.privileged if asked is None else asked
 
 
 def _message_mounts(container: Container, inputs: MountInputs) -> list[Mount]:
@@ -243,10 +244,10 @@ def _user_mount(record: MountRecord, inputs: MountInputs) -> Mount:
 
 
 def _check_propagation(source: str, wanted: str, found: Mapping[str, str]) -> None:
-    kind = wanted.removeprefix("r")
-    if kind == "shared" and found.get(source) != "shared":
+    kind, held = wanted.removeprefix("r"), found.get(source)
+    if kind == "shared" and held in ("slave", "private"):
         raise InvalidParameter(f"path {source} is mounted on / but it is not a shared mount")
-    if kind == "slave" and found.get(source) not in ("shared", "slave"):
+    if kind == "slave" and held == "private":
         raise InvalidParameter(
             f"path {source} is mounted on / but it is not a shared or slave mount"
         )
