@@ -38,6 +38,7 @@ log = logging.getLogger(__name__)
 MAX_ENDED = 1000  # ended execs remembered per container; probes run for years
 RESIZE_WAIT_S = 10.0
 NOT_EXECUTABLE, NOT_FOUND = 126, 127
+_NOT_RUNNABLE = ("not found in $path", "permission denied", "no such file or directory")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -370,20 +371,17 @@ def start_failure(config: ExecConfig, failure: RuntimeFailure) -> StartFailed | 
     """Return the failure in Docker's words, with the exit code that `docker exec` ends with."""
     command = (config.cmd or [""])[0]
     text = failure.message.lower()
-    if "not found in $path" in text:
-        reason, code = "executable file not found in $PATH", NOT_FOUND
-    elif "permission denied" in text:
+    start = "OCI runtime exec failed: exec failed: "
+    if "chdir" in text or not any(words in text for words in _NOT_RUNNABLE):
+        return RuntimeFailure(f"{start}{failure.message}: unknown", exit_code=NOT_EXECUTABLE)
+    if "permission denied" in text:
         reason, code = "permission denied", NOT_EXECUTABLE
-    elif "no such file or directory" in text:
+    elif "/" in command:
         reason, code = f"stat {command}: no such file or directory", NOT_FOUND
     else:
-        message = f"OCI runtime exec failed: exec failed: {failure.message}: unknown"
-        return RuntimeFailure(message, exit_code=NOT_EXECUTABLE)
-    return StartFailed(
-        "OCI runtime exec failed: exec failed: unable to start container process: "
-        f'exec: "{command}": {reason}: unknown',
-        exit_code=code,
-    )
+        reason, code = "executable file not found in $PATH", NOT_FOUND
+    told = f'unable to start container process: exec: "{command}": {reason}'
+    return StartFailed(f"{start}{told}: unknown", exit_code=code)
 
 
 def _command(config: ExecConfig) -> str:
