@@ -138,9 +138,8 @@ async def _remove_orphans(daemon: Daemon, tasks: Mapping[str, TaskStatus]) -> No
         if container_id not in known:
             log.warning("repaired: removed leftovers", extra={"container": container_id})
             await daemon.workers(partial(daemon.bundles.remove, container_id))
-    chains = set(daemon.engine.images.catalog.chains())
-    keys = [snapshot_key(container_id) for container_id in known]
-    for sentence in await daemon.workers(lambda: daemon.snapshots.repair(keys, chains)):
+    keys = [snapshot_key(ContainerId(container_id)) for container_id in known]
+    for sentence in await daemon.engine.images.repair(keys):
         log.warning("repaired: %s", sentence)
 
 

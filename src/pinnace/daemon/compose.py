@@ -6,7 +6,7 @@ import os
 import platform as machine
 import socket
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface
@@ -48,7 +48,7 @@ from pinnace.engine.networks.rules import ruleset
 from pinnace.engine.networks.service import NetworkService
 from pinnace.engine.system import EngineFacts, SystemService
 from pinnace.engine.volumes.service import VolumeService
-from pinnace.errors import InvalidParameter, NotFound, Unavailable
+from pinnace.errors import Unavailable
 from pinnace.host.content.blobs import BlobContent
 from pinnace.host.netstack.stack import LinuxNetStack
 from pinnace.host.runtime.accounting import KernelAccounting
@@ -64,6 +64,7 @@ from pinnace.host.snapshots.overlay import OverlaySnapshots
 from pinnace.host.snapshots.vfs import VfsSnapshots
 from pinnace.model.container import Container, LogConfig
 from pinnace.model.record import ContainerId, ImageId
+from pinnace.oci.chain import ChainId
 from pinnace.oci.platform import host_platform
 from pinnace.state import containers as state
 from pinnace.state.db import Database
@@ -263,7 +264,7 @@ def _services(
         waiters=waiters,
         locks=locks,
         publish=publish,
-        images=_Descendants(images),
+        images=images,
         exec_ids=execs.ids_of,
     )
     logs = LogService(registry, monitor, host.bundles.log_directory, executor=host.workers.pool)
@@ -293,7 +294,7 @@ def _services(
             registry=registry,
             containers=containers,
             images=images,
-            image_usage=lambda: images.disk_usage(),
+            image_usage=images.usage,
             volumes=volumes,
         ),
     )
@@ -375,12 +376,13 @@ def _engine_facts(host: _Host) -> EngineFacts:
         labels=config.labels,
         debug=config.debug,
         init_binary=host.init_path,
-        warnings=_exposure_warnings(config),
+        warnings=exposure_warnings(config),
         started_ns=time.time_ns(),
     )
 
 
-def _exposure_warnings(config: Config) -> list[str]:
+def exposure_warnings(config: Config) -> list[str]:
+    """Return what `info` and the log say of an API that the network can reach."""
     if not config.insecure_tcp:
         return []
     return [
@@ -493,25 +495,9 @@ class _ImageUsers:
             if container.image_id == image
         ]
 
-
-class _Descendants:
-    """Implements `service.Images`."""
-
-    def __init__(self, images: ImageService) -> None:
-        self._catalog = images.catalog
-
-    def descendants(self, ref: str) -> frozenset[str]:
-        """Return the ids of the image `ref` names and of all made from it; empty for none."""
-        try:
-            pending = [self._catalog.resolve(ref).id]
-        except (NotFound, InvalidParameter):
-            return frozenset()
-        found: set[str] = set()
-        while pending:
-            image = pending.pop()
-            found.add(image)
-            pending += [child for child in self._catalog.children_of(image) if child not in found]
-        return frozenset(found)
+    def layers_in_use(self) -> Iterable[ChainId]:
+        """Return the top layer of every container."""
+        return {ChainId(container.layer) for container in self._registry if container.layer}
 
 
 class _AnonymousVolumes:

@@ -17,7 +17,7 @@ from pinnace.api.http.listeners import Listener, ListenSpec, listen
 from pinnace.api.http.peer import groups_of
 from pinnace.api.http.tls import TlsSpec
 from pinnace.daemon.boot import boot, start_by_policy
-from pinnace.daemon.compose import Daemon, Tasks, compose
+from pinnace.daemon.compose import Daemon, Tasks, compose, exposure_warnings
 from pinnace.daemon.config import Config, load
 from pinnace.daemon.notify import notify
 from pinnace.daemon.roots import lock_root, make_roots, write_pid
@@ -113,6 +113,8 @@ async def _run(daemon: Daemon, stop: asyncio.Event) -> None:
     app = make_app(daemon.engine, _api_settings(daemon.config))
     listeners = await _listen(daemon.config, app)
     try:
+        for warning in exposure_warnings(daemon.config):
+            log.warning(warning)
         notify("READY=1")
         log.info("serving", extra={"version": __version__, "on": " ".join(daemon.config.hosts)})
         daemon.engine.events.publish("daemon", "start", "", {"name": "pinnace"})
@@ -173,7 +175,12 @@ def _api_settings(config: Config) -> ApiSettings:
 
 async def _listen(config: Config, app: Api) -> list[Listener]:
     group = _group(config.group)
-    policy = AccessPolicy(allowed_gid=group, origins=config.origins, groups_of=groups_of)
+    policy = AccessPolicy(
+        allowed_gid=group,
+        origins=config.origins,
+        groups_of=groups_of,
+        open_network=config.insecure_tcp,
+    )
     tls = None
     if config.tls or config.tlsverify:
         tls = TlsSpec(

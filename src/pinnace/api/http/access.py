@@ -38,11 +38,14 @@ class AccessPolicy:
         allowed_gid: Members of this group may use plain TCP besides root; None: root only.
         origins: Web origins that may use TCP listeners; None: none; `*`: every one.
         groups_of: Returns all groups of a user by the user database, primary and supplementary.
+        open_network: Plain TCP serves whoever reaches it (`--insecure-tcp`); web pages of other
+            origins are refused all the same.
     """
 
     allowed_gid: int | None = None
     origins: str | tuple[str, ...] | None = None
     groups_of: Callable[[int], frozenset[int]] = lambda _uid: frozenset()
+    open_network: bool = False
 
     def decide(self, request: Request) -> Refusal | None:
         """Return why a request is refused, or None when it may be served."""
@@ -54,6 +57,8 @@ class AccessPolicy:
         Unix sockets are guarded by their file mode, mutual TLS by the verified certificate.
         """
         if listener.kind == "unix" or (listener.tls and peer.cert_cn is not None):
+            return None
+        if self.open_network:
             return None
         if peer.address is None or not is_loopback(peer.address):
             return Refusal(403, "this listener serves clients of this host only")
@@ -69,7 +74,7 @@ class AccessPolicy:
         """Decide what depends on the request's head."""
         if request.listener.kind == "unix":
             return None
-        if request.peer.cert_cn is None:
+        if request.peer.cert_cn is None and not self.open_network:
             for host in (request.authority, request.headers.get("host")):
                 if host and not _is_local_host(host):
                     return Refusal(403, "the Host of the request is not this listener")

@@ -305,7 +305,7 @@ async def _open_tcp(spec: ListenSpec, rest: str) -> list[socket.socket]:
 def _check_exposure(spec: ListenSpec, ip: str) -> None:
     """Refuse to serve a network without mutual TLS."""
     mutual = spec.tls is not None and spec.tls.verify
-    if not mutual and not is_loopback(ip):
+    if not mutual and not spec.policy.open_network and not is_loopback(ip):
         raise InvalidParameter(
             f"invalid listen address {spec.address}: TCP beyond loopback needs TLS with verified"
             " clients"

@@ -3,6 +3,7 @@
 import secrets
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -30,6 +31,7 @@ from pinnace.model.endpoint import EndpointSettings
 from pinnace.model.image import ImageRecord
 from pinnace.model.record import ContainerId
 from pinnace.model.volume import VolumeCreate
+from pinnace.oci.chain import ChainId
 
 _NETWORKS = frozenset({"bridge", "host", "none"})
 
@@ -43,6 +45,10 @@ class ImageLookup(Protocol):
         Raises:
             ImageNotFound: There is none.
         """
+        ...
+
+    def lease(self, chains: Sequence[ChainId]) -> AbstractContextManager[None]:
+        """Keep layers from being removed for the time of a `with` block."""
         ...
 
 
@@ -124,7 +130,8 @@ class Creation:
             mounts=[await self._with_volume(mount) for mount in mounts],
         )
         container = self._named(container)
-        await self._store(container)
+        with self._images.lease([image.top] if image.top else []):
+            await self._store(container)
         return container, warnings
 
     async def _store(self, container: Container) -> None:

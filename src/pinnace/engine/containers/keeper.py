@@ -106,6 +106,7 @@ class Keeper:
             status="running",
             pid=started.pid,
             started_ns=time.time_ns(),
+            finished_ns=container.state.finished_ns,
             health=self._first_health(container),
         )
         container = await self._registry.put(

@@ -7,10 +7,11 @@ from typing import Protocol
 
 from msgspec.structs import replace
 
+from pinnace.contracts.bundles import snapshot_key
 from pinnace.contracts.monitor import Monitor
-from pinnace.contracts.snapshots import Change
+from pinnace.contracts.snapshots import Change, SnapshotKey
 from pinnace.engine.containers import lifecycle
-from pinnace.engine.containers.create import check_name
+from pinnace.engine.containers.create import check_name, merge_config
 from pinnace.engine.containers.creation import Creation
 from pinnace.engine.containers.keeper import Keeper
 from pinnace.engine.containers.listing import ListParams, select
@@ -30,14 +31,16 @@ from pinnace.engine.filters import Filters
 from pinnace.engine.locks import Locks
 from pinnace.engine.times import parse_time
 from pinnace.errors import Conflict, Internal, InvalidParameter, NotFound
+from pinnace.model.commit import CommitParams
 from pinnace.model.container import (
     Container,
+    ContainerConfig,
     ContainerInspect,
     ContainerSummary,
     Status,
 )
 from pinnace.model.create import CreateParams
-from pinnace.model.record import ContainerId
+from pinnace.model.record import ContainerId, ImageId
 from pinnace.model.volume import PruneReport
 
 STOP_TIMEOUT_S = 10
@@ -51,6 +54,22 @@ class Images(Protocol):
 
     def descendants(self, ref: str) -> frozenset[str]:
         """Return the ids of the image `ref` names and of all made from it; empty for none."""
+        ...
+
+    async def commit(
+        self,
+        key: SnapshotKey,
+        parent: ImageId,
+        config: ContainerConfig,
+        *,
+        repo: str = "",
+        tag: str = "",
+        author: str = "",
+        comment: str = "",
+        container: str = "",
+        changes: Sequence[str] = (),
+    ) -> ImageId:
+        """Make an image out of a snapshot's changes; see `ImageService.commit`."""
         ...
 
 
@@ -370,6 +389,39 @@ class ContainerService:
     async def changes(self, ref: str) -> Sequence[Change]:
         """Return what the container changed in its root filesystem."""
         return await self._runner.changes(self._registry.get(ref))
+
+    async def commit(self, params: CommitParams) -> ImageId:
+        """Make an image of the container's changes, frozen meanwhile if `pause` says so.
+
+        Raises:
+            ContainerNotFound: There is none.
+            Conflict: It is being removed.
+            InvalidParameter: A change, the name or the config is bad.
+        """
+        container = self._registry.get(params.container)
+        async with self._locks.hold(container.id):
+            container = self._registry.by_id(container.id)
+            self._check_updatable(container)
+            pause = params.pause and container.state.status == "running"
+            if pause:
+                await self._runner.freeze(container)
+            try:
+                image = await self._images.commit(
+                    snapshot_key(container.id),
+                    container.image_id,
+                    merge_config(params.config or container.config, container.config),
+                    repo=params.repo,
+                    tag=params.tag,
+                    author=params.author,
+                    comment=params.comment,
+                    container=container.id,
+                    changes=params.changes,
+                )
+            finally:
+                if pause:
+                    await self._runner.thaw(container)
+        self._event(container, "commit", comment=params.comment, imageID=image)
+        return image
 
     # Inner parts
 
