@@ -1,9 +1,9 @@
 """Filesystem states out of layers."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, NewType, Protocol
+from typing import NewType, Protocol
 
 from pinnace.oci.chain import ChainId as ChainId  # part of this contract
 from pinnace.oci.digest import Digest
@@ -41,12 +41,14 @@ class LayerStat:
         size: Sum of regular files' sizes, in bytes.
         digest: Digest of the bytes as read (compressed or not).
         compressed_size: Bytes as read.
+        tar_size: Bytes of the uncompressed tar.
     """
 
     diff_id: Digest
     size: int
     digest: Digest
     compressed_size: int
+    tar_size: int = 0
 
 
 class ByteSource(Protocol):
@@ -54,6 +56,14 @@ class ByteSource(Protocol):
 
     def read(self, size: int = -1, /) -> bytes:
         """Return up to `size` bytes, at least one unless at the end; blocks."""
+        ...
+
+
+class ByteSink(Protocol):
+    """Where bytes are written to; every binary file opened for writing is one."""
+
+    def write(self, data: bytes, /) -> object:
+        """Take all of `data`; may block."""
         ...
 
 
@@ -111,7 +121,7 @@ class Snapshots(Protocol):
         """Make a committed layer out of the active snapshot's changes; the snapshot stays."""
         ...
 
-    def export_layer(self, chain: ChainId, parent: ChainId | None, target: BinaryIO) -> None:
+    def export_layer(self, chain: ChainId, parent: ChainId | None, target: ByteSink) -> None:
         """Write the layer's changes as an uncompressed tar whose digest is the diff id."""
         ...
 
@@ -121,6 +131,30 @@ class Snapshots(Protocol):
 
     def usage(self, key: SnapshotKey) -> Usage:
         """Return the size of the active snapshot's own files."""
+        ...
+
+    def layer_stat(self, chain: ChainId) -> LayerStat:
+        """Return what unpacking the committed layer found when it first came.
+
+        Raises:
+            NotFound: It is not committed.
+        """
+        ...
+
+    def ancestry(self, chain: ChainId) -> Sequence[ChainId]:
+        """Return the layer and all below it, topmost first.
+
+        Raises:
+            NotFound: One of them is not committed.
+        """
+        ...
+
+    def layer_paths(self, chain: ChainId) -> Mapping[str, str]:
+        """Return where the driver keeps a layer, by Docker's names (`UpperDir`, `LowerDir`, …)."""
+        ...
+
+    def snapshot_paths(self, key: SnapshotKey, target: Path) -> Mapping[str, str]:
+        """Return the same for an active snapshot which is, or would be, mounted at `target`."""
         ...
 
     def layer_usage(self, chain: ChainId) -> Usage:

@@ -120,6 +120,30 @@ def parse_repository(text: str) -> Reference:
     return reference
 
 
+def target_reference(repository: str, tag: str) -> Reference | None:
+    """Return what an image shall be called; None when `repository` is empty.
+
+    Args:
+        repository: Possibly with a tag in it.
+        tag: Wins over the one in `repository`; "": that one, or `latest`.
+
+    Raises:
+        InvalidParameter: No such name can be given; the texts are Docker's.
+    """
+    if not repository:
+        return None
+    reference = parse_reference(repository)
+    if reference.digest:
+        raise InvalidParameter("refusing to create a tag with a digest reference")
+    if reference.familiar_name == "sha256":
+        raise InvalidParameter(
+            "refusing to create an ambiguous tag using digest algorithm as name"
+        )
+    if tag:
+        reference = replace(reference, tag=check_tag(tag))
+    return reference.tagged()
+
+
 def check_tag(tag: str) -> str:
     """Return `tag`.
 

@@ -16,6 +16,7 @@ class Leases:
 
     def __init__(self) -> None:
         self._held: Counter[ChainId] = Counter()
+        self._holders_of_all = 0
         self._lock = threading.Lock()
 
     @contextmanager
@@ -31,10 +32,21 @@ class Leases:
                 self._held.subtract(held)
                 self._held += Counter()
 
+    @contextmanager
+    def hold_all(self) -> Iterator[None]:
+        """Keep every layer: for work that learns only at its end which one it makes."""
+        with self._lock:
+            self._holders_of_all += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._holders_of_all -= 1
+
     def unless_held(self, chain: ChainId, remove: Callable[[ChainId], None]) -> bool:
         """Call `remove` if nobody holds the layer; a new holder waits for its end."""
         with self._lock:
-            if self._held[chain] > 0:
+            if self._holders_of_all or self._held[chain] > 0:
                 return False
             remove(chain)
             return True

@@ -1,45 +1,42 @@
 """The images of this host: what the API's image calls do."""
 
-import asyncio
-import dataclasses
-import functools
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import ExitStack
-from typing import Protocol, TypeVar
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractContextManager
 
 from msgspec.structs import replace
 
 from pinnace.contracts.content import Content
-from pinnace.contracts.image_store import ImageChange, ImageState, ImageStore
-from pinnace.contracts.snapshots import Snapshots
-from pinnace.engine.images.bridge import ByteInlet, Message, Progress
+from pinnace.contracts.image_store import ImageChange, ImageState, ImageStore, StoredImage
+from pinnace.contracts.snapshots import LayerStat, SnapshotKey, Snapshots
+from pinnace.engine.filters import Filters
+from pinnace.engine.images import listing
+from pinnace.engine.images.bridge import ByteInlet, Message
 from pinnace.engine.images.catalog import Catalog
-from pinnace.engine.images.leases import Leases
-from pinnace.engine.images.load import ArchiveLoader, LoadedImage
-from pinnace.model.image import ImageRecord
+from pinnace.engine.images.changes import apply_changes
+from pinnace.engine.images.library import ImageLibrary
+from pinnace.engine.images.make import EMPTY_DIFF_ID, Step, child_config
+from pinnace.engine.images.parts import ImageParts, ImageUsers, Offload, Publish
+from pinnace.engine.images.prune import PRUNE_FILTERS, prunable
+from pinnace.engine.images.records import format_time, image_record
+from pinnace.engine.images.save import SavedImage
+from pinnace.engine.images.transfer import load_archive, save_archive, with_upload
+from pinnace.errors import Conflict, ImageNotFound, InvalidParameter
+from pinnace.model.container import ContainerConfig
+from pinnace.model.image import (
+    DeleteItem,
+    HistoryItem,
+    ImageInspect,
+    ImageLayer,
+    ImagePruneReport,
+    ImageRecord,
+    ImagesDiskUsage,
+    ImageSummary,
+)
 from pinnace.model.record import ImageId
-from pinnace.oci.platform import Platform
-
-T = TypeVar("T")
-
-Publish = Callable[[str, str, str, Mapping[str, str]], None]  # type, action, id, attributes
-
-
-class Offload(Protocol):
-    """Runs a blocking function in a bounded worker pool and awaits its result."""
-
-    async def __call__(self, fn: Callable[[], T], /) -> T:
-        """Run `fn`."""
-        ...
-
-
-class ImageUsers(Protocol):
-    """Who uses images: the containers."""
-
-    def containers_using(self, image: ImageId) -> Sequence[tuple[str, bool]]:
-        """Return (container id, is running) of every container made from the image."""
-        ...
+from pinnace.oci.chain import ChainId
+from pinnace.oci.platform import Platform, parse_platform
+from pinnace.oci.reference import Reference, parse_reference, target_reference
 
 
 class ImageService:
@@ -68,16 +65,13 @@ class ImageService:
         publish: Publish,
         host: Platform,
     ) -> None:
-        self.catalog = Catalog(state)
-        self._store = store
-        self._snapshots = snapshots
-        self._content = content
-        self._users = users
-        self._offload = offload
-        self._publish = publish
-        self._host = host
-        self._leases = Leases()
-        self._writing = asyncio.Lock()
+        self._parts = ImageParts(store, snapshots, content, users, offload, publish, host)
+        self._library = ImageLibrary(self._parts, state)
+
+    @property
+    def catalog(self) -> Catalog:
+        """The images known now; to be read only."""
+        return self._library.catalog
 
     def resolve(self, ref: str) -> ImageRecord:
         """Return the image that `ref` (id, start of an id, or reference) means.
@@ -88,99 +82,295 @@ class ImageService:
         """
         return self.catalog.resolve(ref)
 
+    def descendants(self, ref: str) -> frozenset[str]:
+        """Return the ids of the image `ref` names and of all made from it; empty for none."""
+        try:
+            pending = [self.resolve(ref).id]
+        except (ImageNotFound, InvalidParameter):
+            return frozenset()
+        found: set[ImageId] = set()
+        while pending:
+            image = pending.pop()
+            found.add(image)
+            pending += [child for child in self.catalog.children_of(image) if child not in found]
+        return frozenset(found)
+
+    def lease(self, chains: Sequence[ChainId]) -> AbstractContextManager[None]:
+        """Keep layers, existing or to come, from being removed for the time of a `with` block."""
+        return self._library.leases.hold(chains)
+
     async def config_bytes(self, ref: str) -> bytes:
         """Return the exact bytes of an image's config.
 
         Raises:
             ImageNotFound: No such image.
         """
-        return await self._store.config_bytes(self.resolve(ref).id)
+        return await self._parts.store.config_bytes(self.resolve(ref).id)
 
-    async def load(
-        self, stream: AsyncIterator[bytes], *, quiet: bool = False
-    ) -> AsyncIterator[Message]:
+    async def list(
+        self,
+        filters: Filters,
+        *,
+        all: bool = False,  # noqa: A002 - the API's word
+        shared_size: bool = False,
+        manifests: bool = False,
+    ) -> Sequence[ImageSummary]:
+        """Return the images that pass the filters, newest first.
+
+        Raises:
+            InvalidParameter: An unknown or malformed filter.
+            ImageNotFound: `before` or `since` names no image.
+        """
+        return listing.list_images(self.catalog, filters, everything=all, shared_size=shared_size)
+
+    async def inspect(self, ref: str) -> ImageInspect:
+        """Return everything about an image.
+
+        Raises:
+            ImageNotFound: No such image.
+        """
+        record = self.resolve(ref)
+        snapshots = self._parts.snapshots
+        top = record.top
+        paths = await self._parts.offload(lambda: snapshots.layer_paths(top)) if top else {}
+        return listing.inspect_image(self.catalog, record, driver=snapshots.driver, paths=paths)
+
+    async def history(self, ref: str) -> Sequence[HistoryItem]:
+        """Return the steps of an image's making, newest first.
+
+        Raises:
+            ImageNotFound: No such image.
+        """
+        return listing.image_history(self.catalog, self.resolve(ref))
+
+    async def usage(self) -> tuple[Sequence[ImageSummary], int]:
+        """Return every image with its shared size, and the bytes of all layers."""
+        usage = await self.disk_usage()
+        return usage.items or (), usage.total_size
+
+    async def disk_usage(self) -> ImagesDiskUsage:
+        """Return what images take on disk."""
+        users = self._parts.users
+        containers = {image: len(users.containers_using(image)) for image in self.catalog.images}
+        return listing.disk_usage(self.catalog, containers)
+
+    async def tag(self, ref: str, repo: str, tag: str) -> None:
+        """Give an image one more name; the name may move from another image.
+
+        Raises:
+            ImageNotFound: No such image.
+            InvalidParameter: No such name can be given.
+        """
+        record = self.resolve(ref)
+        reference = target_reference(repo, tag)
+        if reference is None:
+            raise InvalidParameter("invalid reference format")
+        await self._name(record, reference)
+
+    async def delete(
+        self, ref: str, *, force: bool = False, noprune: bool = False
+    ) -> Sequence[DeleteItem]:
+        """Remove a name, or an image with its names and untagged parents, as Docker does.
+
+        Raises:
+            ImageNotFound: No such image.
+            Conflict: Other images or containers need it; the text says how it can be forced.
+        """
+        deleted = await self._library.delete(ref, force=force, prune=not noprune)
+        return deleted.items
+
+    async def prune(self, filters: Filters) -> ImagePruneReport:
+        """Remove the images that no container uses: untagged ones, or all with `dangling=false`.
+
+        Raises:
+            InvalidParameter: An unknown or malformed filter.
+        """
+        filters.validate(PRUNE_FILTERS)
+        items: list[DeleteItem] = []
+        reclaimed = 0
+        for ref in prunable(self.catalog, filters, self._parts.users):
+            try:
+                deleted = await self._library.delete(ref, force=False, prune=True)
+            except (Conflict, ImageNotFound):
+                continue  # used since, or gone with a child
+            items += deleted.items
+            reclaimed += deleted.reclaimed
+        self._parts.publish("image", "prune", "", {"reclaimed": str(reclaimed)})
+        return ImagePruneReport(images_deleted=items or None, space_reclaimed=reclaimed)
+
+    def load(self, stream: AsyncIterator[bytes], *, quiet: bool = False) -> AsyncIterator[Message]:
         """Load every image of an archive; yield messages as `docker load` shows them.
 
         Nothing of the archive is in the catalog before all its layers are on disk.
 
         Raises:
-            InvalidParameter: The archive is broken or hostile.
+            InvalidParameter: The archive is broken or hostile; raised by the iteration.
         """
-        progress = Progress()
-        task = asyncio.create_task(self._load(stream, progress, quiet=quiet), name="image load")
-        try:
-            async for message in progress:
-                yield message
-            await task
-        finally:
-            if not task.done():
-                task.cancel()
-                await asyncio.gather(task, return_exceptions=True)
+        return load_archive(self._parts, self._library, stream, quiet=quiet)
 
-    async def _load(
-        self, stream: AsyncIterator[bytes], progress: Progress, *, quiet: bool
-    ) -> None:
-        inlet = ByteInlet()
+    async def save(self, refs: Sequence[str]) -> AsyncIterator[bytes]:
+        """Yield an archive of images.
 
-        def hide(_: Message) -> None:
-            """Show nothing."""
+        A name without a tag stands for all tags of the repository; an id for the image alone.
 
-        show = hide if quiet else progress.show
-        upload = asyncio.create_task(inlet.feed_all(stream), name="archive upload")
-        try:
-            with ExitStack() as leases:
-                unpack = functools.partial(self._unpack_archive, inlet, leases, show)
-                for loaded in await self._offload(unpack):
-                    await self._take_in(loaded, progress)
-        finally:
-            inlet.close()
-            upload.cancel()
-            await asyncio.gather(upload, return_exceptions=True)
-            progress.end()
+        Raises:
+            ImageNotFound: One of them is not here; raised before the first byte.
+            Internal: A layer is damaged.
+        """
+        chosen: dict[ImageId, list[Reference]] = {}
+        for ref in refs:
+            for image, tags in self._named(ref):
+                known = chosen.setdefault(image, [])
+                known += [tag for tag in tags if tag not in known]
+        images = [
+            SavedImage(
+                self.catalog.images[image], await self._parts.store.config_bytes(image), tags
+            )
+            for image, tags in chosen.items()
+        ]
+        async for chunk in save_archive(self._parts, self._library, images):
+            yield chunk
+        for image in chosen:
+            self._library.announce("save", image, image)
 
-    def _unpack_archive(
-        self, inlet: ByteInlet, leases: ExitStack, show: Callable[[Message], None]
-    ) -> list[LoadedImage]:
-        try:
-            with self._content.receive_archive(inlet) as archive:
-                loader = ArchiveLoader(archive, self._snapshots, host=self._host, show=show)
-                sources = loader.sources()
-                leases.enter_context(self._leases.hold(loader.chains(sources)))
-                return [loader.load(source) for source in sources]
-        finally:
-            inlet.close()
+    async def import_tar(
+        self,
+        stream: AsyncIterator[bytes],
+        *,
+        repo: str = "",
+        tag: str = "",
+        changes: Sequence[str] = (),
+        message: str = "",
+        platform: str | None = None,
+    ) -> AsyncIterator[Message]:
+        """Make an image of one layer out of a tar of a root filesystem; yield its id.
 
-    async def _take_in(self, loaded: LoadedImage, progress: Progress) -> None:
-        record = loaded.image.record
-        known = self.catalog.images.get(record.id)
-        if known is not None:
-            record = replace(record, parent=known.parent, last_tag_ns=known.last_tag_ns)
-        if loaded.tags:
+        Raises:
+            InvalidParameter: The archive, a change, the platform or the name is bad.
+        """
+        reference = target_reference(repo, tag)
+        config = apply_changes(ContainerConfig(), changes)
+        host = self._parts.host
+        wanted = parse_platform(platform, host) if platform else host
+        step = Step(created=format_time(time.time_ns()), comment=message or "Imported from -")
+
+        def unpack(inlet: ByteInlet) -> tuple[ChainId, LayerStat]:
+            return self._parts.snapshots.ingest_layer(None, inlet)
+
+        with self._library.leases.hold_all():
+            chain, stat = await with_upload(self._parts, stream, unpack)
+            image = child_config(None, config, diff_id=stat.diff_id, step=step, platform=wanted)
+            layer = ImageLayer(chain=chain, diff_id=stat.diff_id, size=stat.size)
+            record = await self._add(image, [layer], parent="", reference=reference)
+        self._library.announce("import", record.id, record.id)
+        yield {"status": record.id}
+
+    async def commit(
+        self,
+        key: SnapshotKey,
+        parent: ImageId,
+        config: ContainerConfig,
+        *,
+        repo: str = "",
+        tag: str = "",
+        author: str = "",
+        comment: str = "",
+        container: str = "",
+        changes: Sequence[str] = (),
+    ) -> ImageId:
+        """Make an image out of a snapshot's changes.
+
+        Args:
+            key: The snapshot.
+            parent: The image it stands on.
+            config: Defaults for containers, and with `cmd` what the history says.
+            repo: Name for the image; "": none.
+            tag: "": `latest`.
+            author: For image and history.
+            comment: For the history.
+            container: Id for the config; "": none.
+            changes: Dockerfile instructions applied to `config`.
+
+        Raises:
+            ImageNotFound: The parent is not here.
+            InvalidParameter: A change or the name is bad.
+        """
+        reference = target_reference(repo, tag)
+        below = self.resolve(parent)
+        base = await self._parts.store.config_bytes(below.id)
+        step = Step(
+            created=format_time(time.time_ns()),
+            created_by=" ".join(config.cmd or []),
+            author=author,
+            comment=comment,
+            container=container,
+        )
+        top = below.top
+        with self._library.leases.hold_all():
+            snapshots = self._parts.snapshots
+            chain, stat = await self._parts.offload(lambda: snapshots.commit(key, top))
+            image = child_config(
+                base,
+                apply_changes(config, changes),
+                diff_id=stat.diff_id,
+                step=step,
+                platform=self._parts.host,
+            )
+            layers = list(below.layers)
+            if stat.diff_id != EMPTY_DIFF_ID:
+                layers.append(ImageLayer(chain=chain, diff_id=stat.diff_id, size=stat.size))
+            record = await self._add(image, layers, parent=below.id, reference=reference)
+        await self._library.collect([chain])  # an empty layer is not part of the image
+        return record.id
+
+    async def repair(self, keys: Sequence[SnapshotKey]) -> Sequence[str]:
+        """Remove what a crash left behind; at boot, before anything else is done.
+
+        Args:
+            keys: The snapshots that containers have.
+
+        Returns:
+            What was done.
+        """
+        live = await self._library.live_chains()
+        snapshots, content = self._parts.snapshots, self._parts.content
+        return await self._parts.offload(
+            lambda: [*snapshots.repair(keys, live), *content.repair()]
+        )
+
+    async def _add(
+        self,
+        config: bytes,
+        layers: Sequence[ImageLayer],
+        *,
+        parent: str,
+        reference: Reference | None,
+    ) -> ImageRecord:
+        record = replace(image_record(config, layers), parent=parent)
+        tags = {}
+        if reference is not None:
             record = replace(record, last_tag_ns=time.time_ns())
-        image = dataclasses.replace(loaded.image, record=record)
-        for tag in loaded.tags:
-            before = self.catalog.find(tag)
-            if before is not None and before.id != record.id:
-                progress.say(
-                    {
-                        "stream": f"The image {tag.familiar()} already exists, renaming the old"
-                        f" one with ID {before.id} to empty string\n"
-                    }
-                )
-        tags = {tag.normalized(): record.id for tag in loaded.tags}
-        await self._apply(ImageChange(put=[image], set_tags=tags))
-        self._publish("image", "load", record.id, {"name": record.id})
-        for tag in loaded.tags:
-            progress.say({"stream": f"Loaded image: {tag.familiar()}\n"})
-        if not loaded.tags:
-            progress.say({"stream": f"Loaded image ID: {record.id}\n"})
+            tags[reference.normalized()] = record.id
+        await self._library.apply(ImageChange(put=[StoredImage(record, config)], set_tags=tags))
+        if reference is not None:
+            self._library.announce("tag", record.id, reference.familiar())
+        return record
 
-    async def _apply(self, change: ImageChange) -> None:
-        """Store a change, then follow it in memory; not to be torn apart by cancellation."""
+    async def _name(self, record: ImageRecord, reference: Reference) -> None:
+        tagged = replace(record, last_tag_ns=time.time_ns())
+        tags = {reference.normalized(): record.id}
+        await self._library.apply(ImageChange(update=[tagged], set_tags=tags))
+        self._library.announce("tag", record.id, reference.familiar())
 
-        async def both() -> None:
-            async with self._writing:
-                await self._store.apply(change)
-                self.catalog.apply(change)
-
-        await asyncio.shield(asyncio.create_task(both(), name="image change"))
+    def _named(self, ref: str) -> Sequence[tuple[ImageId, Sequence[Reference]]]:
+        """Return the images that `ref` asks to save, each with its names in the archive."""
+        try:
+            reference = parse_reference(ref)
+        except InvalidParameter:
+            return [(self.resolve(ref).id, ())]
+        if reference.tag or reference.digest:
+            names = () if reference.digest else (reference,)
+            return [(self.resolve(ref).id, names)]
+        tags = [(parse_reference(text), image) for text, image in self.catalog.tags.items()]
+        found = [(image, (tag,)) for tag, image in tags if tag.name == reference.name]
+        return found or [(self.resolve(ref).id, ())]

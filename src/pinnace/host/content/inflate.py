@@ -53,6 +53,7 @@ class InflatedLayer:
         digest: Digest of the bytes as read; valid when the iteration has ended.
         compressed_size: Bytes read; likewise.
         diff_id: Digest of the uncompressed bytes; likewise.
+        size: Their count.
     """
 
     def __init__(self, source: ByteSource, limits: UnpackLimits) -> None:
@@ -64,6 +65,7 @@ class InflatedLayer:
         self.digest = Digest("")
         self.diff_id = Digest("")
         self.compressed_size = 0
+        self.size = 0
         self._thread = threading.Thread(target=self._pump, name="inflate", daemon=True)
 
     def __enter__(self) -> "InflatedLayer":
@@ -110,6 +112,7 @@ class InflatedLayer:
         self.diff_id = Digest("sha256:" + content.hexdigest())
         self.digest = self._reader.digest() or self.diff_id
         self.compressed_size = self._reader.size
+        self.size = total
 
     def _check(self, total: int, compressed: int) -> None:
         if total > self._limits.max_bytes:

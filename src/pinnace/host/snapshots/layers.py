@@ -12,11 +12,10 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 import msgspec
 
-from pinnace.contracts.snapshots import ByteSource, LayerStat, UnpackLimits
+from pinnace.contracts.snapshots import ByteSink, ByteSource, LayerStat, UnpackLimits
 from pinnace.errors import Internal, InvalidParameter, NotFound
 from pinnace.host.content.inflate import InflatedLayer
 from pinnace.host.kernel.paths import directory, open_in_root
@@ -38,6 +37,7 @@ class LayerRecord(msgspec.Struct, frozen=True, kw_only=True):
         diff_id: Digest of the uncompressed tar.
         digest: Digest of the bytes it came as.
         compressed_size: Their count.
+        tar_size: Bytes of the uncompressed tar.
         size: Sum of the files' sizes.
         inodes: Files, directories and the rest.
         parent: Chain id of the layer below.
@@ -48,6 +48,7 @@ class LayerRecord(msgspec.Struct, frozen=True, kw_only=True):
     diff_id: Digest
     digest: Digest
     compressed_size: int
+    tar_size: int
     size: int
     inodes: int
     parent: ChainId | None
@@ -126,6 +127,28 @@ class LayerDirectory:
             yield chain, record
             chain = None if record.opaque else record.parent
 
+    def stat(self, chain: ChainId) -> LayerStat:
+        """Return what unpacking found.
+
+        Raises:
+            NotFound: The layer is not committed.
+        """
+        record = self.read(chain)
+        return LayerStat(
+            record.diff_id, record.size, record.digest, record.compressed_size, record.tar_size
+        )
+
+    def ancestry(self, chain: ChainId) -> list[ChainId]:
+        """Return the layer and all below it, also those that an opaque root hides.
+
+        Raises:
+            NotFound: One of them is not committed.
+        """
+        found = [chain]
+        while (parent := self.read(found[-1]).parent) is not None:
+            found.append(parent)
+        return found
+
     def link(self, record: LayerRecord) -> Path:
         """Return the short path of a layer's tree."""
         return self._links / record.link
@@ -153,7 +176,13 @@ class LayerDirectory:
             writer = TreeWriter(root_fd, rules, limits=limits, recipe=staged.recipe)
             writer.write_all(TarReader(ByteStream(iter(inflated)), staged.recipe.raw))
         staged.recipe.close()
-        stat = LayerStat(inflated.diff_id, writer.size, inflated.digest, inflated.compressed_size)
+        stat = LayerStat(
+            inflated.diff_id,
+            writer.size,
+            inflated.digest,
+            inflated.compressed_size,
+            inflated.size,
+        )
         return Arrival(stat, writer.inodes)
 
     def commit(
@@ -168,6 +197,7 @@ class LayerDirectory:
             diff_id=stat.diff_id,
             digest=stat.digest,
             compressed_size=stat.compressed_size,
+            tar_size=stat.tar_size,
             size=stat.size,
             inodes=arrival.inodes,
             parent=parent,
@@ -190,7 +220,7 @@ class LayerDirectory:
         self._records[chain] = record
         return chain, stat
 
-    def export(self, chain: ChainId, target: BinaryIO) -> None:
+    def export(self, chain: ChainId, target: ByteSink) -> None:
         """Write the layer's tar, byte for byte as it came.
 
         Raises:

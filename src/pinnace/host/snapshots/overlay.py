@@ -8,12 +8,12 @@ opaque directories carry `trusted.overlay.opaque` (Documentation/filesystems/ove
 import errno
 import os
 import stat
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import BinaryIO
 
 from pinnace.contracts.snapshots import (
+    ByteSink,
     ByteSource,
     ChainId,
     Change,
@@ -111,13 +111,45 @@ class OverlaySnapshots:
         """See the contract."""
         return self._compare(key, parent, contents=False)
 
-    def export_layer(self, chain: ChainId, parent: ChainId | None, target: BinaryIO) -> None:
+    def export_layer(self, chain: ChainId, parent: ChainId | None, target: ByteSink) -> None:
         """See the contract."""
         self._layers.export(chain, target)
 
     def usage(self, key: SnapshotKey) -> Usage:
         """See the contract."""
         return measure(self._active.existing(key) / "upper")
+
+    def layer_stat(self, chain: ChainId) -> LayerStat:
+        """See the contract."""
+        return self._layers.stat(chain)
+
+    def ancestry(self, chain: ChainId) -> Sequence[ChainId]:
+        """See the contract."""
+        return self._layers.ancestry(chain)
+
+    def layer_paths(self, chain: ChainId) -> Mapping[str, str]:
+        """See the contract."""
+        base = self._layers.path(chain)
+        below = [str(self._layers.path(at) / "diff") for at, _ in self._layers.stack(chain)][1:]
+        lower = {"LowerDir": ":".join(below)} if below else {}
+        return {
+            **lower,
+            "MergedDir": str(base / "merged"),
+            "UpperDir": str(base / "diff"),
+            "WorkDir": str(base / "work"),
+        }
+
+    def snapshot_paths(self, key: SnapshotKey, target: Path) -> Mapping[str, str]:
+        """See the contract."""
+        base = self._active.path(key)
+        stack = self._layers.stack(self._active.parent(key))
+        below = [str(self._layers.path(at) / "diff") for at, _ in stack]
+        return {
+            "LowerDir": ":".join(below),
+            "MergedDir": str(target),
+            "UpperDir": str(base / "upper"),
+            "WorkDir": str(base / "work"),
+        }
 
     def layer_usage(self, chain: ChainId) -> Usage:
         """See the contract."""

@@ -18,6 +18,7 @@ from typing import BinaryIO
 
 import zstandard
 
+from pinnace.contracts.snapshots import ByteSink
 from pinnace.errors import Internal
 
 _FLUSH_BYTES = 1 << 20
@@ -140,7 +141,7 @@ def _follow(path: bytes, index: int, moves: list[tuple[int, Moved]]) -> bytes:
 class HashingWriter:
     """Writes to a file and hashes what it writes."""
 
-    def __init__(self, target: BinaryIO) -> None:
+    def __init__(self, target: ByteSink) -> None:
         """Write to `target`, which stays the caller's to close."""
         self._target = target
         self._hash = hashlib.sha256()

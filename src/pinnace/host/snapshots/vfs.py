@@ -6,12 +6,12 @@ whole tree with all layers below it.
 
 import os
 import stat
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import BinaryIO
 
 from pinnace.contracts.snapshots import (
+    ByteSink,
     ByteSource,
     ChainId,
     Change,
@@ -87,7 +87,7 @@ class VfsSnapshots:
         with directory(self._active.existing(key) / "root") as root_fd:
             return self.ingest_layer(parent, ChunkReader(pack_changes(root_fd, changes)))
 
-    def export_layer(self, chain: ChainId, parent: ChainId | None, target: BinaryIO) -> None:
+    def export_layer(self, chain: ChainId, parent: ChainId | None, target: ByteSink) -> None:
         """See the contract."""
         self._layers.export(chain, target)
 
@@ -117,6 +117,22 @@ class VfsSnapshots:
             inodes += 1
             size += 0 if stat.S_ISDIR(status.st_mode) else status.st_size
         return Usage(size, inodes)
+
+    def layer_stat(self, chain: ChainId) -> LayerStat:
+        """See the contract."""
+        return self._layers.stat(chain)
+
+    def ancestry(self, chain: ChainId) -> Sequence[ChainId]:
+        """See the contract."""
+        return self._layers.ancestry(chain)
+
+    def layer_paths(self, chain: ChainId) -> Mapping[str, str]:
+        """See the contract."""
+        return {}
+
+    def snapshot_paths(self, key: SnapshotKey, target: Path) -> Mapping[str, str]:
+        """See the contract."""
+        return {}
 
     def layer_usage(self, chain: ChainId) -> Usage:
         """See the contract."""

@@ -1,0 +1,123 @@
+"""The catalog with everything that changes it: one change at a time, stored before it is seen."""
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from pinnace.contracts.image_store import ImageChange, ImageState
+from pinnace.engine.images.catalog import Catalog
+from pinnace.engine.images.deletion import Deletion, DeletionPlanner
+from pinnace.engine.images.leases import Leases
+from pinnace.engine.images.parts import ImageParts
+from pinnace.errors import NotFound
+from pinnace.model.image import DeleteItem
+from pinnace.model.record import ImageId
+from pinnace.oci.chain import ChainId
+
+
+@dataclass(frozen=True, slots=True)
+class Deleted:
+    """What a delete did; `reclaimed` in bytes."""
+
+    items: list[DeleteItem]
+    reclaimed: int
+
+
+class ImageLibrary:
+    """Images and their layers, kept consistent.
+
+    A layer is removed only under the same lock under which the catalog changes, and never while
+    it is leased: so what is being loaded cannot lose a layer it found already there.
+    """
+
+    def __init__(self, parts: ImageParts, state: ImageState) -> None:
+        self.catalog = Catalog(state)
+        self.leases = Leases()
+        self._parts = parts
+        self._changing = asyncio.Lock()
+
+    async def apply(self, change: ImageChange) -> None:
+        """Store a change and follow it; finished even when the caller is cancelled."""
+
+        async def alone() -> None:
+            async with self._changing:
+                await self._store(change)
+
+        await asyncio.shield(asyncio.create_task(alone(), name="image change"))
+
+    async def delete(self, ref: str, *, force: bool, prune: bool) -> Deleted:
+        """Delete what `ref` means, as Docker does, with the layers nobody needs any more.
+
+        Raises:
+            ImageNotFound: No such image.
+            Conflict: Something stands against it.
+        """
+
+        async def alone() -> Deleted:
+            async with self._changing:
+                planner = DeletionPlanner(self.catalog, self._parts.users.containers_using)
+                plan = planner.plan(ref, force=force, prune=prune)
+                self._announce_untags(plan)
+                await self._store(plan.change())
+                for record in plan.delete:
+                    self.announce("delete", record.id, record.id)
+                removed = await self._collect(plan.chains())
+            layers = [DeleteItem(deleted=chain) for chain, _ in removed]
+            return Deleted([*plan.items, *layers], sum(size for _, size in removed))
+
+        return await asyncio.shield(asyncio.create_task(alone(), name="image delete"))
+
+    async def collect(self, chains: Iterable[ChainId]) -> None:
+        """Remove those of the layers that no image, container or lease needs."""
+        async with self._changing:
+            await self._collect(chains)
+
+    async def live_chains(self) -> set[ChainId]:
+        """Return every layer that an image or a container stands on."""
+        live = set(self.catalog.chains())
+        tops = list(self._parts.users.layers_in_use())
+
+        def below() -> None:
+            for top in tops:
+                if top not in live and self._parts.snapshots.has_layer(top):
+                    live.update(self._parts.snapshots.ancestry(top))
+
+        await self._parts.offload(below)
+        return live
+
+    def announce(self, action: str, image: ImageId, name: str) -> None:
+        """Publish an image event with the image's labels, as far as it is known."""
+        record = self.catalog.images.get(image)
+        labels = (record.config.labels or {}) if record else {}
+        self._parts.publish("image", action, image, {**labels, "name": name})
+
+    def _announce_untags(self, plan: Deletion) -> None:
+        for _, image in plan.untag:
+            self.announce("untag", image, image)
+
+    async def _store(self, change: ImageChange) -> None:
+        await self._parts.store.apply(change)
+        self.catalog.apply(change)
+
+    async def _collect(self, chains: Iterable[ChainId]) -> list[tuple[ChainId, int]]:
+        """Remove layers, those on top first; return them with their sizes."""
+        wanted = list(chains)
+        if not wanted:
+            return []
+        live = await self.live_chains()
+        snapshots = self._parts.snapshots
+
+        def remove() -> list[tuple[ChainId, int]]:
+            removed = []
+            for chain in wanted:
+                if chain in live:
+                    continue
+                try:
+                    size = snapshots.layer_usage(chain).size
+                except NotFound:
+                    continue
+                if self.leases.unless_held(chain, snapshots.remove_layer):
+                    removed.append((chain, size))
+            return removed
+
+        return await self._parts.offload(remove)

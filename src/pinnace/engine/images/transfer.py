@@ -1,0 +1,153 @@
+"""Images in and out as archives, between the event loop and worker threads."""
+
+import asyncio
+import dataclasses
+import functools
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import ExitStack
+from typing import TypeVar
+
+from msgspec.structs import replace
+
+from pinnace.contracts.image_store import ImageChange
+from pinnace.engine.images.bridge import ByteInlet, ByteOutlet, Message, Progress
+from pinnace.engine.images.library import ImageLibrary
+from pinnace.engine.images.load import ArchiveLoader, LoadedImage
+from pinnace.engine.images.parts import ImageParts
+from pinnace.engine.images.save import ArchiveWriter, SavedImage
+from pinnace.oci.chain import ChainId
+
+T = TypeVar("T")
+
+
+async def load_archive(
+    parts: ImageParts, library: ImageLibrary, stream: AsyncIterator[bytes], *, quiet: bool
+) -> AsyncIterator[Message]:
+    """Load every image of an archive; yield messages as `docker load` shows them.
+
+    Nothing of the archive is in the catalog before all its layers are on disk.
+
+    Raises:
+        InvalidParameter: The archive is broken or hostile.
+    """
+    progress = Progress()
+    task = asyncio.create_task(
+        _load(parts, library, stream, progress, quiet=quiet), name="image load"
+    )
+    try:
+        async for message in progress:
+            yield message
+        await task
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def save_archive(
+    parts: ImageParts, library: ImageLibrary, images: Sequence[SavedImage]
+) -> AsyncIterator[bytes]:
+    """Yield the archive of `images`; their layers are leased until its end.
+
+    Raises:
+        Internal: A layer is damaged.
+    """
+    outlet = ByteOutlet()
+    chains = [layer.chain for image in images for layer in image.record.layers]
+
+    async def produce() -> None:
+        try:
+            with library.leases.hold(chains):
+                writer = ArchiveWriter(parts.snapshots, outlet)
+                await parts.offload(functools.partial(writer.write, images))
+        finally:
+            outlet.end()
+
+    task = asyncio.create_task(produce(), name="image save")
+    try:
+        async for chunk in outlet:
+            yield chunk
+        await task
+    finally:
+        outlet.abort()  # the worker ends at its next write
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def with_upload(
+    parts: ImageParts, stream: AsyncIterator[bytes], work: Callable[[ByteInlet], T]
+) -> T:
+    """Run `work` in a worker, reading what `stream` yields, and wait for it whatever happens.
+
+    Cancelled: reads fail from then on; the worker's end is awaited, its result dropped.
+    """
+    inlet = ByteInlet()
+    upload = asyncio.create_task(inlet.feed_all(stream), name="archive upload")
+    worker = asyncio.ensure_future(parts.offload(functools.partial(work, inlet)))
+    try:
+        return await asyncio.shield(worker)
+    finally:
+        inlet.close()
+        upload.cancel()
+        await asyncio.gather(upload, worker, return_exceptions=True)
+
+
+async def _load(
+    parts: ImageParts,
+    library: ImageLibrary,
+    stream: AsyncIterator[bytes],
+    progress: Progress,
+    *,
+    quiet: bool,
+) -> None:
+    chains = list[ChainId]()
+    leases = ExitStack()
+
+    def unpack(inlet: ByteInlet) -> list[LoadedImage]:
+        with parts.content.receive_archive(inlet) as archive:
+            loader = ArchiveLoader(
+                archive, parts.snapshots, host=parts.host, show=_hide if quiet else progress.show
+            )
+            sources = loader.sources()
+            chains.extend(loader.chains(sources))
+            leases.enter_context(library.leases.hold(chains))
+            return [loader.load(source) for source in sources]
+
+    try:
+        with leases:
+            for loaded in await with_upload(parts, stream, unpack):
+                await _take_in(library, loaded, progress)
+    except BaseException:
+        await library.collect(reversed(chains))
+        raise
+    finally:
+        progress.end()
+
+
+async def _take_in(library: ImageLibrary, loaded: LoadedImage, progress: Progress) -> None:
+    record = loaded.image.record
+    known = library.catalog.images.get(record.id)
+    if known is not None:
+        record = replace(record, parent=known.parent, last_tag_ns=known.last_tag_ns)
+    if loaded.tags:
+        record = replace(record, last_tag_ns=time.time_ns())
+    for tag in loaded.tags:
+        before = library.catalog.find(tag)
+        if before is not None and before.id != record.id:
+            progress.say(
+                {
+                    "stream": f"The image {tag.familiar()} already exists, renaming the old one"
+                    f" with ID {before.id} to empty string\n"
+                }
+            )
+    image = dataclasses.replace(loaded.image, record=record)
+    tags = {tag.normalized(): record.id for tag in loaded.tags}
+    await library.apply(ImageChange(put=[image], set_tags=tags))
+    library.announce("load", record.id, record.id)
+    for tag in loaded.tags:
+        progress.say({"stream": f"Loaded image: {tag.familiar()}\n"})
+    if not loaded.tags:
+        progress.say({"stream": f"Loaded image ID: {record.id}\n"})
+
+
+def _hide(_: Message) -> None:
+    """Show nothing."""
