@@ -67,7 +67,6 @@ def mounts(container: Container, inputs: MountInputs) -> list[Mount]:
     """
     given = [_user_mount(record, inputs) for record in container.mounts]
     taken = {mount.destination for mount in given}
-    given += [_tmpfs(path, data) for path, data in (container.host_config.tmpfs or {}).items()]
     given += [mount for mount in _etc_files(container, inputs) if mount.destination not in taken]
     # Sorting is stable: mounts of the same depth keep their order.
     given.sort(key=lambda mount: len(_parts(mount.destination)))
@@ -168,22 +167,14 @@ def writable_cgroups(container: Container) -> bool:
 
 def _message_mounts(container: Container, inputs: MountInputs) -> list[Mount]:
     """System V and POSIX shared memory follow the ipc namespace."""
-    mode = container.host_config.ipc_mode
-    if mode == "host":
-        queue = Mount(
-            destination="/dev/mqueue",
-            type="bind",
-            source="/dev/mqueue",
-            options=["rbind", "nosuid", "noexec", "nodev"],
-        )
-    else:
-        queue = Mount(
-            destination="/dev/mqueue",
-            type="mqueue",
-            source="mqueue",
-            options=["nosuid", "noexec", "nodev"],
-        )
-    if mode == "none":
+    # The file system shows the queues of the namespace that mounts it, the host's too.
+    queue = Mount(
+        destination="/dev/mqueue",
+        type="mqueue",
+        source="mqueue",
+        options=["nosuid", "noexec", "nodev"],
+    )
+    if container.host_config.ipc_mode == "none":
         return [queue]
     if inputs.shm:
         shm = Mount(
@@ -251,8 +242,3 @@ def _check_propagation(source: str, wanted: str, found: Mapping[str, str]) -> No
         raise InvalidParameter(
             f"path {source} is mounted on / but it is not a shared or slave mount"
         )
-
-
-def _tmpfs(path: str, data: str) -> Mount:
-    options = tmpfs_options([word for word in data.split(",") if word])
-    return Mount(destination=path, type="tmpfs", source="tmpfs", options=options)
