@@ -241,7 +241,9 @@ def test_help_lists_every_command_without_loading_any():
     )  # fmt: skip
     for command in COMMANDS:
         assert f"  {command} " in done.stdout
-    assert done.stdout.splitlines()[-1] == "pinnace.cli pinnace.cli.arguments pinnace.cli.main"
+    assert done.stdout.splitlines()[-1] == (
+        "pinnace.cli pinnace.cli.arguments pinnace.cli.main pinnace.version"
+    )
 
 
 @pytest.mark.parametrize("command", COMMANDS)

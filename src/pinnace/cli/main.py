@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pinnace.cli.arguments import Parser
+from pinnace.version import __version__
 
 if TYPE_CHECKING:
     import argparse
@@ -66,7 +67,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = _global_parser()
     options = parser.parse_args(arguments)
     if options.version:
-        print(f"pinnace version {program_version()}")
+        print(f"pinnace version {__version__}")
         return 0
     if not options.command:
         print(overview(parser))
@@ -170,16 +171,6 @@ def _address(options: argparse.Namespace) -> Address:
     if options.host is None:
         return parse_address(os.environ.get("PINNACE_HOST") or "tcp://localhost:2376", tls)
     return parse_address(options.host, tls)
-
-
-def program_version() -> str:
-    """Return the version of the installed package."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("pinnace")
-    except PackageNotFoundError:
-        return "unknown"
 
 
 if __name__ == "__main__":

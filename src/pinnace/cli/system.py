@@ -18,6 +18,7 @@ from pinnace.cli.output import printable, size, table
 from pinnace.client.engine import decode
 from pinnace.client.errors import ApiError, BadAnswer, ClientError
 from pinnace.client.records import DiskUsage, Event, Pruned, UsageItem, Version
+from pinnace.version import __version__
 
 if TYPE_CHECKING:
     import argparse
@@ -61,9 +62,7 @@ async def main(context: Context, args: argparse.Namespace, command: str) -> int:
 
 
 async def _version(context: Context) -> int:
-    from pinnace.cli.main import program_version
-
-    client = {"Version": program_version(), "Os": sys.platform}
+    client = {"Version": __version__, "Os": sys.platform}
     try:
         agreed = await context.engine.ping()
         answer = await context.engine.call("GET", "/version")
