@@ -7,7 +7,7 @@ import struct
 
 import pytest
 from tests.support import cgroups
-from tests.support.tasks import Lab
+from tests.support.tasks import Lab, until
 
 from pinnace.engine.containers.attach import AttachParams, AttachService
 from pinnace.engine.containers.execs import ExecService, ExecStartParams
@@ -222,11 +222,17 @@ async def test_an_exec_reads_what_the_client_sends(running, client):
     await serving
 
 
-async def test_a_terminal_exec_has_its_size_from_the_start(running, client):
+async def test_a_terminal_exec_gets_the_size_that_start_asks_for(running, client):
     one = await running()
     await one.start("/bin/sleep", "1000")
     exec_id = await one.execs.create(
-        "web", ExecConfig(cmd=["/bin/stty", "size"], tty=True, attach_stdout=True)
+        "web",
+        ExecConfig(
+            # The runtime makes the terminal, the supervisor gives it a size.
+            cmd=["/bin/sh", "-c", "until stty size 2>/dev/null; do :; done"],
+            tty=True,
+            attach_stdout=True,
+        ),
     )
     params = ExecStartParams(tty=True, console_size=(33, 77))
     plan = await one.execs.start(exec_id, params)
@@ -273,14 +279,15 @@ async def test_many_execs_at_once_keep_their_output_apart(running):
 
     async def numbered(number):
         with contextlib.closing(Client()) as client:
-            _, serving = await run_exec(one, client, "/bin/echo", str(number))
+            exec_id, serving = await run_exec(one, client, "/bin/echo", str(number))
             await serving
             client.theirs.close()
+            assert (await one.execs.inspect(exec_id)).exit_code == 0
             return unframed(await client.read_all())[1]
 
     found = await asyncio.gather(*(numbered(n) for n in range(10)))
     assert found == [b"%d\n" % n for n in range(10)]
-    assert len(one.runtime.released) == 10
+    await until(lambda: len(one.runtime.released) == 10)
 
 
 async def probe(one, *command, timeout_ns=30 * SECOND):

@@ -11,6 +11,7 @@ from pinnace.errors import (
     ContainerNotFound,
     ExecNotFound,
     InvalidParameter,
+    NotFound,
     RuntimeFailure,
     StartFailed,
     Unavailable,
@@ -41,6 +42,7 @@ class Tasks:
         self.created = asyncio.Event()
         self.failure = None
         self.specs = []
+        self.gone = False
 
     async def exec_task(self, container, exec_id, config, *, open_stdin, console_size):
         self.specs.append((open_stdin, console_size))
@@ -68,7 +70,10 @@ class Tasks:
         self.steps.append(f"resize {height} {width}")
 
     async def signal(self, task_id, signal):
-        self.steps.append(f"signal {signal}")
+        if self.gone:
+            raise NotFound(task_id)
+        if signal:
+            self.steps.append(f"signal {signal}")
 
 
 class Setting:
@@ -264,6 +269,18 @@ async def test_resize_of_an_exec_that_is_never_started_gives_up(one, monkeypatch
     monkeypatch.setattr("pinnace.engine.containers.execs.RESIZE_WAIT_S", 0.01)
     with pytest.raises(Unavailable, match="timeout waiting for exec session ready"):
         await one.execs.resize(await one.create(tty=True), 5, 6)
+
+
+async def test_inspect_waits_for_an_exit_that_is_on_its_way(one):
+    exec_id = await one.create()
+    await one.execs.start(exec_id, ExecStartParams(detach=True))
+    one.tasks.gone = True
+    inspect = asyncio.create_task(one.execs.inspect(exec_id))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert not inspect.done()
+    await one.execs.on_exit(Exit(exec_id, 4, 1))
+    assert (await inspect).exit_code == 4
 
 
 async def test_a_cancelled_run_detaches_and_leaves_the_process(one, client):

@@ -37,6 +37,7 @@ log = logging.getLogger(__name__)
 
 MAX_ENDED = 1000  # ended execs remembered per container; probes run for years
 RESIZE_WAIT_S = 10.0
+SETTLE_WAIT_S = 5.0
 NOT_EXECUTABLE, NOT_FOUND = 126, 127
 _NOT_RUNNABLE = ("not found in $path", "permission denied", "no such file or directory")
 
@@ -211,10 +212,16 @@ class ExecService:
     async def inspect(self, exec_id: str) -> ExecInspect:
         """Describe an exec, also after its end.
 
+        A client that has seen the end of the output is shown the exit code, although the news of
+        the exit may still be on its way through the daemon.
+
         Raises:
             ExecNotFound: No such exec.
         """
-        record = self._entry(exec_id).record
+        entry = self._entry(exec_id)
+        if entry.record.running:
+            await self._settle(entry)
+        record = entry.record
         config = record.config
         command = config.cmd or [""]
         return ExecInspect(
@@ -236,6 +243,17 @@ class ExecService:
             detach_keys=config.detach_keys,
             pid=record.pid,
         )
+
+    async def _settle(self, entry: _Entry) -> None:
+        """Wait for the exit's record if the supervisor says that the process has ended."""
+        try:
+            await self._monitor.signal(entry.record.id, 0)
+        except NotFound:
+            try:
+                async with asyncio.timeout(SETTLE_WAIT_S):
+                    await entry.ended.wait()
+            except TimeoutError:
+                log.warning("exec ended, but not its record", extra={"exec": entry.record.id})
 
     async def wait_started(self, exec_id: ExecId) -> None:
         """Wait until the process runs or could not be made.
@@ -319,14 +337,16 @@ class ExecService:
         record = entry.record
         container = self._containers.by_id(record.container_id)
         self._tell(container, record.id, f"exec_start: {_command(record.config)}")
-        size = params.console_size or _console_size(record.config)
+        config = record.config
+        size = (params.console_size or _console_size(config)) if config.tty else None
+        config = msgspec.structs.replace(config, console_size=list(size) if size else None)
         try:
             task = await self._runtime.exec_task(
                 container,
                 record.id,
-                record.config,
+                config,
                 open_stdin=open_stdin,
-                console_size=size if record.config.tty else None,
+                console_size=size,
             )
             pid = await self._monitor.create(task)
         except RuntimeFailure as exc:
