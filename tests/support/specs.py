@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pinnace.contracts.control import CgroupLayout, HostFacts, SeccompChoice
+from pinnace.engine.containers.mounts import wanted_mounts
 from pinnace.engine.containers.spec import SpecInputs
 from pinnace.engine.containers.spec_mounts import MountInputs
 from pinnace.model.container import Container, ContainerConfig, HostConfig
@@ -67,6 +68,8 @@ def some_facts(**changes) -> HostFacts:
 
 def a_record(*, mounts=(), config=None, command=("/bin/app", "-v"), **host) -> Container:
     """A container record; keywords go to the host config."""
+    tmpfs = HostConfig(tmpfs=host.get("tmpfs"))
+    resolved = wanted_mounts(ContainerConfig(), tmpfs, lookup=lambda _ref: None)
     return Container(
         id="c" * 64,
         name="web",
@@ -77,7 +80,7 @@ def a_record(*, mounts=(), config=None, command=("/bin/app", "-v"), **host) -> C
         args=list(command[1:]),
         config=config or ContainerConfig(hostname="web"),
         host_config=HostConfig(**({"network_mode": "bridge"} | host)),
-        mounts=list(mounts),
+        mounts=[*mounts, *resolved],
     )
 
 

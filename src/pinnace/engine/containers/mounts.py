@@ -241,40 +241,28 @@ def _invalid(kind: str, text: str) -> InvalidParameter:
 
 
 def _tmpfs_options(mount: Mount) -> list[str]:
-    options = ["noexec", "nosuid", "nodev", "rprivate"]
     given = mount.tmpfs_options
-    if mount.read_only:
-        options.append("ro")
     if given is None:
-        return options
+        return []
     if given.size_bytes < 0:
         raise _invalid("tmpfs", "size must be positive")
-    if given.size_bytes:
-        options.append(f"size={given.size_bytes}")
+    options = [f"size={given.size_bytes}"] if given.size_bytes else []
     if given.mode:
         options.append(f"mode={given.mode:o}")
-    for option in given.options or []:
-        word = "=".join(option)
-        if option[0] == "exec":
-            options.remove("noexec")
-        options.append(word)
-    return options
+    return [*options, *("=".join(option) for option in given.options or [])]
 
 
 def _tmpfs(destination: str, options: str) -> MountRecord:
     if not destination.startswith("/"):
         raise _invalid("tmpfs", f"invalid mount path: '{destination}' mount path must be absolute")
-    words = ["noexec", "nosuid", "nodev", "rprivate"]
-    negated = {"exec": "noexec", "suid": "nosuid", "dev": "nodev"}
-    for word in filter(None, options.split(",")):
-        if negated.get(word) in words:
-            words.remove(negated[word])
-        if word not in words:
-            words.append(word)
+    words = [word for word in options.split(",") if word]
     return MountRecord(
-        type="tmpfs", destination=clean_path(destination), mode=options, options=words,
+        type="tmpfs",
+        destination=clean_path(destination),
+        mode=options,
+        options=words,
         rw="ro" not in words,
-    )  # fmt: skip
+    )
 
 
 def _volumes_from(spec: str, lookup: Lookup) -> Iterable[MountRecord]:
