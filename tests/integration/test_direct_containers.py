@@ -16,7 +16,7 @@ from pinnace.engine.containers.spec_mounts import MountInputs
 from pinnace.errors import Unavailable
 from pinnace.host.kernel import mount as kernel_mount
 from pinnace.host.runtime.cgroup import KernelCgroups
-from pinnace.host.runtime.crun import find_runtime, release_copy
+from pinnace.host.runtime.crun import find_runtime, release_copies
 from pinnace.host.runtime.devices import device_nodes
 from pinnace.host.runtime.init import find_init
 from pinnace.model.container import ContainerConfig, DeviceMapping, HostConfig, MountRecord, Ulimit
@@ -169,7 +169,8 @@ def test_a_device_of_the_host_can_be_given(place):
 
 
 def test_user_tmpfs_has_its_options(place):
-    printed = place.run(shell("grep ' /t ' /proc/self/mountinfo", tmpfs={"/t": "size=1m,exec"}))
+    tmpfs = MountRecord(type="tmpfs", destination="/t", options=["size=1m", "exec"])
+    printed = place.run(replace(shell("grep ' /t ' /proc/self/mountinfo"), mounts=[tmpfs]))
     assert "nosuid" in printed
     assert "noexec" not in printed
     assert "size=1024k" in printed
@@ -229,7 +230,7 @@ async def test_crun_is_found_and_its_state_removed(place, tmp_path):
         place.program = runtime.program
         assert place.run(shell("echo works")) == "works\n"
     finally:
-        release_copy(tmp_path)
+        release_copies(tmp_path)
 
 
 async def test_a_runtime_that_is_not_there_is_told(tmp_path):

@@ -13,7 +13,7 @@ from tests.support.direct import Direct, a_container, direct
 from pinnace.contracts.control import Identity
 from pinnace.engine.containers.spec import exec_process_spec
 from pinnace.errors import InvalidParameter
-from pinnace.host.runtime.crun import find_runtime, release_copy
+from pinnace.host.runtime.crun import find_runtime, release_copies
 from pinnace.host.runtime.devices import host_devices
 from pinnace.host.runtime.rootfs import check_mount_points
 from pinnace.host.runtime.users import resolve_identity
@@ -127,7 +127,7 @@ async def test_class_1_the_runtime_cannot_be_overwritten_through_proc_self_exe(p
         script = "for p in /proc/[0-9]*/exe; do (echo evil > $p) 2>&1; done; true"
         place.run(shell(script, pid_mode="", cap_add=["SYS_PTRACE"]))
     finally:
-        release_copy(exec_root)
+        release_copies(exec_root)
     assert hashlib.sha256(Path("/usr/bin/crun").read_bytes()).digest() == original
 
 
@@ -139,7 +139,7 @@ async def test_class_1_a_second_daemon_replaces_the_mount_of_the_first(tmp_path)
         mounted = Path("/proc/self/mountinfo").read_text().count(f" {first.program} ")
         assert mounted == 1
     finally:
-        release_copy(tmp_path)
+        release_copies(tmp_path)
     assert not Path(first.program).exists()
 
 

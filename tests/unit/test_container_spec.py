@@ -208,7 +208,11 @@ def test_a_subpath_replaces_the_recorded_source():
 
 
 def test_tmpfs_mounts_are_strict_unless_asked_otherwise():
-    spec = made(a_record(tmpfs={"/t": "", "/u": "exec,size=1m,mode=700"}))
+    records = [
+        MountRecord(type="tmpfs", destination="/t"),
+        MountRecord(type="tmpfs", destination="/u", options=["exec", "size=1m", "mode=700"]),
+    ]
+    spec = made(a_record(mounts=records))
     assert mount(spec, "/t")["options"] == ["noexec", "nosuid", "nodev", "rprivate"]
     assert mount(spec, "/u")["options"] == [
         "nosuid",

@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 _KNOWN_FIXES = {"crun": (1, 25), "runc": (1, 3)}
 _VERSION = re.compile(r"^(\w+) version (\d+)\.(\d+)(?:\.(\d+))?", re.MULTILINE)
 _CONTAINER_ID = re.compile(r"[0-9a-zA-Z][0-9a-zA-Z_.-]*")
+_COPY = "-ro"  # suffix of the read-only file that a runtime is executed from
 _NOT_FOUND, _NOT_EXECUTABLE, _FAILED = 127, 126, 125
 
 
@@ -150,9 +151,9 @@ async def find_runtime(
     version = ".".join(part for part in printed.groups()[1:] if part) if printed else ""
     _warn_old(kind, version)
     is_crun = kind == "crun"
-    root = exec_root / ("crun" if is_crun else f"runtime-{name}")
+    root = exec_root / ("crun" if name == "crun" else f"runtime-{name}")
     root.mkdir(mode=0o711, exist_ok=True)
-    program = read_only_copy(Path(found), exec_root / "crun-ro") if is_crun else Path(found)
+    program = read_only_copy(Path(found), exec_root / f"{name}{_COPY}") if is_crun else Path(found)
     return Runtime(name, str(program), str(root), version, is_crun, args)
 
 
@@ -172,12 +173,12 @@ def read_only_copy(program: Path, target: Path) -> Path:
     return target
 
 
-def release_copy(exec_root: Path) -> None:
-    """Undo `read_only_copy`, when the daemon and all containers are gone."""
-    target = exec_root / "crun-ro"
-    while mount.unmount(target):
-        pass
-    target.unlink(missing_ok=True)
+def release_copies(exec_root: Path) -> None:
+    """Undo every `read_only_copy`, when the daemon and all containers are gone."""
+    for target in exec_root.glob(f"*{_COPY}"):
+        while mount.unmount(target):
+            pass
+        target.unlink(missing_ok=True)
 
 
 def _warn_old(kind: str, version: str) -> None:
