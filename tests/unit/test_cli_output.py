@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pinnace.cli import copy, output
-from pinnace.cli.containers import encode_filters, moment, show_ports
+from pinnace.cli.containers import show_ports
 from pinnace.cli.context import CommandError
+from pinnace.cli.filters import encode_filters, moment
 from pinnace.cli.main import COMMANDS
 from pinnace.cli.progress import ProgressView, bar, show_progress
 from pinnace.cli.pull import join_reference, split_reference

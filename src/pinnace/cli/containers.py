@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -11,6 +10,7 @@ import msgspec
 
 from pinnace.cli.attached import show_output
 from pinnace.cli.context import FAILED
+from pinnace.cli.filters import encode_filters, moment
 from pinnace.cli.output import ago, ellipsis, printable, short_id, size, table
 from pinnace.client.engine import decode
 from pinnace.client.errors import ApiError
@@ -190,15 +190,6 @@ def show_ports(ports: Iterable[Port]) -> str:
     return ", ".join(dict.fromkeys(texts))
 
 
-def encode_filters(items: Iterable[str]) -> str | None:
-    """Return the JSON of `key=value` filters, or None without any."""
-    filters: dict[str, list[str]] = {}
-    for item in items:
-        key, _, value = item.partition("=")
-        filters.setdefault(key.strip(), []).append(value)
-    return json.dumps(filters) if filters else None
-
-
 async def _logs(context: Context, args: argparse.Namespace) -> int:
     path = _path(args.container)
     container = await context.engine.get(Container, f"{path}/json")
@@ -215,29 +206,6 @@ async def _logs(context: Context, args: argparse.Namespace) -> int:
     async with await context.engine.open("GET", f"{path}/logs", query=query) as response:
         await show_output(response.chunks(), tty=container.config.tty)
     return 0
-
-
-def moment(text: str | None, now_s: float) -> str | None:
-    """Return Unix seconds of a time: Unix seconds, a duration back such as "10m", or RFC 3339.
-
-    Raises:
-        ValueError: It is none of these.
-    """
-    import datetime
-
-    from pinnace.cli.values import parse_duration
-
-    if text is None or text.replace(".", "", 1).isdigit():
-        return text
-    try:
-        return f"{now_s - parse_duration(text) / 1e9:.9f}"
-    except ValueError:
-        pass
-    try:
-        parsed = datetime.datetime.fromisoformat(text)
-    except ValueError:
-        raise ValueError(f"invalid time: '{text}'") from None
-    return f"{parsed.timestamp():.9f}"
 
 
 async def _top(context: Context, args: argparse.Namespace) -> int:

@@ -11,8 +11,8 @@ from urllib.parse import quote
 
 import msgspec
 
-from pinnace.cli.containers import encode_filters
 from pinnace.cli.context import FAILED, CommandError
+from pinnace.cli.filters import encode_filters
 from pinnace.cli.output import ago, ellipsis, short_id, size, table
 from pinnace.cli.progress import show_progress
 from pinnace.cli.pull import split_reference

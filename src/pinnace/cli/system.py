@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from pinnace.cli.containers import encode_filters, moment
 from pinnace.cli.context import FAILED, CommandError
+from pinnace.cli.filters import encode_filters, moment
 from pinnace.cli.output import moment as show_moment
 from pinnace.cli.output import printable, size, table
 from pinnace.client.engine import decode
