@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from tests.support.direct import Direct, a_container, direct
 
 from pinnace.contracts.control import Identity
@@ -80,8 +81,6 @@ def python(script: str, **settings):
         for path in ("/usr", "/lib", "/lib64")
         if os.path.isdir(path)
     ]
-    from msgspec.structs import replace
-
     record = a_container("/usr/bin/python3", "-c", script, host=host(**settings))
     return replace(record, mounts=mounts)
 
@@ -181,15 +180,29 @@ def test_class_4_missing_mount_points_are_fine(place):
     check_mount_points(place.rootfs)
 
 
-def test_class_3_an_image_that_lies_about_dev_null_gains_nothing(place):
+# A setting whose change would do no harm, should an attack succeed.
+SETTING, OTHER = "/proc/sys/kernel/printk_ratelimit_burst", "77"
+
+
+@pytest.fixture
+def setting():
+    """The setting on the host; put back whatever happens."""
+    path = Path(SETTING)
+    before = path.read_text()
+    assert before.strip() != OTHER
+    yield path
+    changed = path.read_text() != before
+    path.write_text(before)
+    assert not changed, "a container changed a setting of the host"
+
+
+def test_class_3_an_image_that_lies_about_dev_null_gains_nothing(place, setting):
     """CVE-2025-31133: the masking bind of /dev/null must not follow the image's link."""
     (place.rootfs / "dev").mkdir()
-    (place.rootfs / "dev/null").symlink_to("/proc/sys/kernel/core_pattern")
-    before = Path("/proc/sys/kernel/core_pattern").read_text()
-    printed = place.run(
-        shell("cat /proc/timer_list /proc/keys | wc -c; echo evil > /proc/sys/kernel/core_pattern")
-    )
-    assert Path("/proc/sys/kernel/core_pattern").read_text() == before
+    (place.rootfs / "dev/null").symlink_to(SETTING)
+    script = f"cat /proc/timer_list | dd bs=64 count=1 of=/x; echo {OTHER} > {SETTING}"
+    printed = place.run(shell(script))
+    assert "0+0 records in" in printed
     assert "Read-only file system" in printed
 
 
@@ -312,3 +325,28 @@ def test_class_27_no_container_writes_its_own_limits(place, name):
     """Not by a second mount of the same hierarchy either, as crun makes for read-only paths."""
     script = f"mkdir /sys/fs/cgroup/{name}/x; echo 1 > /sys/fs/cgroup/{name}/cgroup.procs"
     assert place.run(shell(script)).count("Read-only file system") == 2
+
+
+def test_class_3_a_race_for_dev_null_leaves_the_masks_in_place(place, setting):
+    """CVE-2025-31133: a neighbour swaps the null device of a shared /dev while others start."""
+    shared = place.directory / "shared"
+    shared.mkdir()
+    script = (
+        f"while :; do ln -sf {SETTING} /shared/null; rm -f /shared/null; "
+        "mknod /shared/null c 1 3; done"
+    )
+    (place.rootfs / "bin/ln").symlink_to("busybox")
+    volume = MountRecord(type="bind", destination="/shared", source=str(shared))
+    attacker = replace(shell(script), mounts=[volume])
+    devices = replace(volume, destination="/dev")
+    probe = f"cat /proc/timer_list | dd bs=64 count=1 of=/x; echo {OTHER} > {SETTING}; echo ran"
+    started = 0
+    with place.created(attacker):
+        place.start(attacker)
+        for _ in range(20):
+            printed = place.run(replace(shell(probe), mounts=[devices]))
+            if "ran" in printed:
+                started += 1
+                assert "0+0 records in" in printed
+                assert "Read-only file system" in printed
+    assert started
