@@ -9,6 +9,7 @@ from tests.support.container_files import Setting, members, tar_of
 from pinnace.contracts.files import ViewMount
 from pinnace.errors import Forbidden, InvalidParameter, NotFound
 from pinnace.host.kernel import mount
+from pinnace.host.runtime.files import HostFiles
 
 pytestmark = pytest.mark.root
 
@@ -176,7 +177,7 @@ def test_views_of_a_crashed_daemon_are_removed(one):
     leaked = one.base / "exec/views/leaked"
     leaked.mkdir()
     mount.mount("tmpfs", leaked, "tmpfs")
-    assert one.files.repair() == ["removed view leaked"]
+    HostFiles(one.base / "exec", one.snapshots, lambda _id: one.rootfs)
     assert not leaked.exists()
 
 

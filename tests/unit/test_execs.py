@@ -172,8 +172,8 @@ async def test_an_exit_that_overtakes_the_start_is_kept(one):
         ),
         ("open executable: Permission denied", 'exec: "nosuch": permission denied: unknown', 126),
         (
-            "chdir to `/gone`: No such file or directory",
-            "exec failed: chdir to `/gone`: No such file or directory: unknown",
+            "chdir `/gone`: No such file or directory",
+            'chdir to cwd ("") set in config.json failed: no such file or directory: unknown',
             126,
         ),
         ("the kernel is out of sorts", "exec failed: the kernel is out of sorts: unknown", 126),

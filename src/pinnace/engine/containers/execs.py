@@ -392,7 +392,13 @@ def start_failure(config: ExecConfig, failure: RuntimeFailure) -> StartFailed | 
     command = (config.cmd or [""])[0]
     text = failure.message.lower()
     start = "OCI runtime exec failed: exec failed: "
-    if "chdir" in text or not any(words in text for words in _NOT_RUNNABLE):
+    if text.startswith("chdir"):
+        told = (
+            "unable to start container process: chdir to cwd "
+            f'("{config.working_dir}") set in config.json failed: no such file or directory'
+        )
+        return RuntimeFailure(f"{start}{told}: unknown", exit_code=NOT_EXECUTABLE)
+    if not any(words in text for words in _NOT_RUNNABLE):
         return RuntimeFailure(f"{start}{failure.message}: unknown", exit_code=NOT_EXECUTABLE)
     if "permission denied" in text:
         reason, code = "permission denied", NOT_EXECUTABLE

@@ -7,6 +7,7 @@ resolve in a tree of mounts which the container's root user can change.
 """
 
 import errno
+import logging
 import os
 import stat
 import tempfile
@@ -24,6 +25,8 @@ from pinnace.host.kernel.paths import O_PATH_DIRECTORY, directory, open_in_root
 from pinnace.host.runtime.users import resolve_identity
 from pinnace.model.record import ContainerId
 
+log = logging.getLogger(__name__)
+
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -33,11 +36,22 @@ class HostFiles:
     def __init__(
         self, exec_root: Path, snapshots: Snapshots, rootfs: Callable[[ContainerId], Path]
     ) -> None:
-        """Make views below `exec_root`; `rootfs` tells where a running container's root is."""
+        """Make views below `exec_root`; what an earlier daemon left of its own is removed.
+
+        Args:
+            exec_root: Directory of volatile state, this daemon's alone.
+            snapshots: Mounts the files of containers which do not run.
+            rootfs: Tells where a running container's root is mounted.
+        """
         self._views = exec_root / "views"
         self._snapshots = snapshots
         self._rootfs = rootfs
         self._views.mkdir(mode=0o700, exist_ok=True)
+        for top in self._views.iterdir():
+            while mount.unmount(top):
+                pass
+            top.rmdir()
+            log.warning("repaired: removed view %s", top.name)
 
     @contextmanager
     def view(
@@ -62,16 +76,6 @@ class HostFiles:
             except OSError as exc:
                 raise Internal(f"cannot open the files of {container_id}: {exc.strerror}") from exc
             yield HostFileView(top, root_fd)
-
-    def repair(self) -> list[str]:
-        """Remove the views of a daemon that crashed; say what was done."""
-        done = []
-        for top in self._views.iterdir():
-            while mount.unmount(top):
-                pass
-            top.rmdir()
-            done.append(f"removed view {top.name}")
-        return done
 
     def _mount_root(self, container_id: ContainerId, top: Path) -> None:
         rootfs = self._rootfs(container_id)
