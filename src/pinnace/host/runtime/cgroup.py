@@ -297,7 +297,8 @@ def _kill_member(pid: int, plan: CgroupPlan) -> None:
         return
     try:
         groups = Path(f"/proc/{pid}/cgroup").read_text()
-        if any(line.split(":", 2)[2].startswith(plan.path) for line in groups.splitlines()):
+        # Below other groups when the daemon itself runs in a container without a namespace.
+        if any(f"{plan.path}/" in f"{line}/" for line in groups.splitlines()):
             signal.pidfd_send_signal(fd, signal.SIGKILL)
     except (ProcessLookupError, FileNotFoundError):
         return
