@@ -105,6 +105,8 @@ async def test_c12_to_c14_a_wrong_method_is_404(client, method, path):
         ("/./version", "/version"),
         ("/containers//json", "/containers/json"),
         ("/a/../version", "/version"),
+        ("/containers/a/../../version?x=1", "/version?x=1"),
+        ("/containers/..%2f..%2fversion", "/version"),
     ],
 )
 async def test_c15_a_path_that_is_not_clean_is_redirected(client, path, location):

@@ -39,6 +39,7 @@ _FORMS = frozenset(
     {"ContainerAttach", "ContainerResize", "ContainerRestart", "ContainerStop", "ImageTag"}
 )
 _KEPT_LOCATIONS = 4096
+_LONG_PATH = 80  # no path without a name in it is that long
 
 
 def _no_cors(_request: Request) -> Sequence[tuple[str, str]]:
@@ -65,12 +66,17 @@ class ApiSettings:
 
 @dataclass(frozen=True, slots=True)
 class _Location:
-    """Where a request leads: an operation in some version, or a failure."""
+    """Where a request leads: an operation in some version, or a failure.
+
+    Attributes:
+        moved: The path without empty, `.` and `..` segments, when it has some.
+    """
 
     version: Version
     route: Route | None = None
     params: Mapping[str, str] = field(default_factory=dict)
     error: PinnaceError | None = None
+    moved: str | None = None
 
     @property
     def behaviour(self) -> Behaviour:
@@ -93,6 +99,7 @@ class Api:
     async def __call__(self, exchange: Exchange) -> None:
         """Answer one request."""
         request = exchange.request
+        log.debug("request: %s %s", request.method, request.path)
         location = self._locate(request)
         headers = self._headers(request, location)
         if request.method == "OPTIONS":
@@ -165,10 +172,9 @@ class Api:
     async def _refuse(
         self, exchange: Exchange, location: _Location, headers: Sequence[tuple[str, str]]
     ) -> None:
-        moved = _cleaned(exchange.request.path)
-        if moved is not None:
+        if location.moved is not None:
             query = exchange.request.query
-            target = quote(moved) + (f"?{query}" if query else "")
+            target = quote(location.moved) + (f"?{query}" if query else "")
             await exchange.respond(301, headers=[*headers, ("Location", target)])
             return
         await self._fail(exchange, location, location.error or PageNotFound(), headers)
@@ -207,7 +213,7 @@ class Api:
         found = self._locations.get(key)
         if found is None:
             found = self._search(request)
-            if found.route is not None and not found.params:
+            if found.route is not None and not found.params and len(request.path) < _LONG_PATH:
                 if len(self._locations) >= _KEPT_LOCATIONS:
                     self._locations.clear()
                 self._locations[key] = found
@@ -216,6 +222,9 @@ class Api:
     def _search(self, request: Request) -> _Location:
         path = unquote(request.path)
         bare = self._bare_version(request)
+        moved = _cleaned(path)
+        if moved is not None:
+            return _Location(bare, moved=moved)
         prefix = _PREFIX.fullmatch(path)
         if prefix is not None and self._router.find(request.method, path) is None:
             version = parse_version(prefix[1])
@@ -288,12 +297,10 @@ async def _with_form(exchange: Exchange, query: dict[str, list[str]]) -> dict[st
 
 
 def _cleaned(path: str) -> str | None:
-    """Return the path without empty, `.` and `..` segments; None when it has none."""
-    decoded = unquote(path)
-    if "//" not in decoded and "/." not in decoded:
+    """Return a path without empty, `.` and `..` segments; None when it has none."""
+    if "//" not in path and "/." not in path:
         return None
-    cleaned = posixpath.normpath(decoded)
-    cleaned = "/" + cleaned.lstrip("/")
-    if decoded.endswith("/") and cleaned != "/":
+    cleaned = "/" + posixpath.normpath(path).lstrip("/")
+    if path.endswith("/") and cleaned != "/":
         cleaned += "/"
-    return None if cleaned == decoded else cleaned
+    return None if cleaned == path else cleaned

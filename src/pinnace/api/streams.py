@@ -82,10 +82,11 @@ class ProgressText:
         return f"{status or ''}\r\n".encode()
 
 
-async def while_connected(exchange: Exchange, serving: Coroutine[object, object, None]) -> None:
+async def while_connected(exchange: Exchange, serving: Coroutine[None, None, None]) -> None:
     """Run `serving` until it ends or the client is gone, whichever comes first."""
-    work = asyncio.ensure_future(serving)
-    gone = asyncio.ensure_future(exchange.disconnected())
+    loop = asyncio.get_running_loop()
+    work = loop.create_task(serving, name="stream")
+    gone = loop.create_task(exchange.disconnected(), name="stream's client")
     try:
         await asyncio.wait((work, gone), return_when=asyncio.FIRST_COMPLETED)
         if work.done():
@@ -95,7 +96,7 @@ async def while_connected(exchange: Exchange, serving: Coroutine[object, object,
         await _stop(gone)
 
 
-async def _stop(task: "asyncio.Future[None]") -> None:
+async def _stop(task: "asyncio.Task[None]") -> None:
     if task.done():
         return
     task.cancel()

@@ -131,6 +131,12 @@ def _inspected(body: JsonObject) -> None:
         body["Volumes"] = None
 
 
+def _inspected_image(body: JsonObject) -> None:
+    config = child(body, "config")
+    body["config"] = {key: config.get(key, default) for key, default in _CONFIG_DEFAULTS}
+    body["container_config"] = dict(_CONFIG_DEFAULTS)
+
+
 def _port_mapping(ports: JsonObject) -> JsonObject:
     mapping: JsonObject = {}
     for port, bindings in ports.items():
@@ -203,6 +209,12 @@ CHANGES = (
         operation="ContainerInspect",
         downgrade=_inspected,
         summary="Both spellings of ids and addresses; a map of published ports.",
+    ),
+    Change(
+        version=Version(1, 3),
+        operation="ImageInspect",
+        downgrade=_inspected_image,
+        summary="Image configs have the eighteen fields of containers.",
     ),
     Change(
         version=Version(1, 3),

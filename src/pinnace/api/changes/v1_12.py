@@ -50,9 +50,7 @@ def _raw_container(body: JsonObject) -> None:
 
 
 def _lower_keys(body: JsonObject) -> None:
-    image: JsonObject = {
-        lower: body[key] for key, lower in _IMAGE_KEYS.items() if body.get(key) is not None
-    }
+    image: JsonObject = {lower: body[key] for key, lower in _IMAGE_KEYS.items() if body.get(key)}
     for key in ("id", "parent"):
         value = image.get(key)
         if isinstance(value, str):

@@ -87,8 +87,10 @@ async def _serve_websocket(websocket: WebSocket, plan: AttachPlan, *, binary: bo
     ours.settimeout(0)
     theirs.settimeout(0)
     with ours:
-        inward = asyncio.ensure_future(_messages_in(websocket, ours))
-        outward = asyncio.ensure_future(_messages_out(ours, websocket, binary=binary))
+        loop = asyncio.get_running_loop()
+        inward = loop.create_task(_messages_in(websocket, ours), name="websocket input")
+        sending = _messages_out(ours, websocket, binary=binary)
+        outward = loop.create_task(sending, name="websocket output")
         try:
             with theirs:
                 await plan.run(theirs.fileno(), b"")

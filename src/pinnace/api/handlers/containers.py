@@ -9,6 +9,7 @@ from msgspec import UNSET
 
 from pinnace.api import jsonfold
 from pinnace.api.call import Answer, Call
+from pinnace.api.changes.change import Json
 from pinnace.api.encoding import document
 from pinnace.api.streams import PLAIN, while_connected
 from pinnace.engine.containers.listing import ListParams
@@ -106,8 +107,18 @@ async def _check_start_body(call: Call) -> None:
             " removed in v1.24"
         )
     host = jsonfold.fold(jsonfold.decode_object(content), HostConfig)
-    if jsonfold.convert(host, HostConfig) != HostConfig():
+    jsonfold.convert(host, HostConfig)
+    if _says_something(host):
         raise NotSupported("a host configuration at start is not implemented by this engine yet")
+
+
+def _says_something(value: Json) -> bool:
+    """Whether a value is more than zeros and empty things."""
+    if isinstance(value, dict):
+        return any(_says_something(item) for item in value.values())
+    if isinstance(value, list):
+        return any(_says_something(item) for item in value)
+    return bool(value)
 
 
 async def stop(call: Call) -> Answer:
