@@ -10,6 +10,7 @@ from tests.support.archives import file, folder, hardlink, symlink, tar_of
 
 from pinnace.contracts.snapshots import SnapshotKey
 from pinnace.host.snapshots.overlay import OverlaySnapshots
+from pinnace.host.snapshots.skeleton import _DIRECTORIES, _FILES
 
 pytestmark = pytest.mark.root
 KEY = SnapshotKey("active")
@@ -38,6 +39,25 @@ def mounted(snapshots, tmp_path):
         snapshots.unmount(target)
 
 
+def shown(root):
+    """Every path below `root` but the mount points that all root filesystems have."""
+    places = {*_DIRECTORIES, *_FILES, "etc/mtab"}
+    return sorted({str(path.relative_to(root)) for path in root.rglob("*")} - places)
+
+
+def test_every_root_filesystem_has_the_places_that_mounts_need(snapshots, mounted):
+    chain, _ = snapshots.ingest_layer(
+        None, io.BytesIO(tar_of(folder("etc", mode=0o700), file("etc/hosts", b"own")))
+    )
+    root = mounted(chain)
+    assert (root / "proc").is_dir()
+    assert (root / "etc/resolv.conf").read_bytes() == b""
+    assert (root / "etc/hosts").read_bytes() == b"own"
+    assert (root / "etc").stat().st_mode & 0o777 == 0o700
+    key = SnapshotKey("active")
+    assert snapshots.changes(key, chain) == []
+
+
 @pytest.mark.parametrize("pack", [bytes, gzip.compress, zstandard.ZstdCompressor().compress])
 def test_a_layer_becomes_visible_whatever_its_compression(snapshots, mounted, pack):
     tar = tar_of(folder("etc"), file("etc/name", b"pinnace"), symlink("link", "etc/name"))
@@ -54,8 +74,7 @@ def test_whiteouts_and_opaque_directories_hide_what_is_below(snapshots, mounted)
     )
     below, _ = snapshots.ingest_layer(None, io.BytesIO(lower))
     chain, _ = snapshots.ingest_layer(below, io.BytesIO(upper))
-    root = mounted(chain)
-    assert sorted(str(p.relative_to(root)) for p in root.rglob("*")) == ["d", "d/b", "o", "o/new"]
+    assert shown(mounted(chain)) == ["d", "d/b", "o", "o/new"]
 
 
 def test_an_opaque_root_hides_every_layer_below(snapshots, mounted):
@@ -63,7 +82,7 @@ def test_an_opaque_root_hides_every_layer_below(snapshots, mounted):
     chain, _ = snapshots.ingest_layer(
         below, io.BytesIO(tar_of(file(".wh..wh..opq", b""), file("new")))
     )
-    assert [p.name for p in mounted(chain).iterdir()] == ["new"]
+    assert shown(mounted(chain)) == ["new"]
 
 
 def test_a_directory_that_the_tar_leaves_out_keeps_its_attributes(snapshots, mounted):
@@ -105,4 +124,4 @@ def test_a_hundred_layers_mount(snapshots, mounted):
     chain = None
     for number in range(120):
         chain, _ = snapshots.ingest_layer(chain, io.BytesIO(tar_of(file(f"f{number}"))))
-    assert len(list(mounted(chain).iterdir())) == 120
+    assert len(shown(mounted(chain))) == 120

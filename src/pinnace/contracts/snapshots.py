@@ -110,7 +110,11 @@ class Snapshots(Protocol):
         ...
 
     def mount(self, key: SnapshotKey, target: Path) -> None:
-        """Mount the active snapshot at an existing directory."""
+        """Mount the active snapshot at an existing directory.
+
+        The places that a container's own mounts need (/proc, /etc/hosts, …) may show below what
+        the layers hold; they are not among `changes`.
+        """
         ...
 
     def unmount(self, target: Path) -> None:

@@ -29,6 +29,7 @@ from pinnace.host.snapshots.active import ActiveDirectory
 from pinnace.host.snapshots.compare import OPAQUE_XATTR, TreeComparison, is_whiteout
 from pinnace.host.snapshots.layers import LayerDirectory, StagedLayer, check_arrival
 from pinnace.host.snapshots.pack import ChunkReader, pack_changes
+from pinnace.host.snapshots.skeleton import make_skeleton
 from pinnace.host.snapshots.tree import measure
 from pinnace.oci.digest import Digest
 
@@ -47,8 +48,7 @@ class OverlaySnapshots:
         self._limits = limits or UnpackLimits()
         self._layers = LayerDirectory(root)
         self._active = ActiveDirectory(root, self._layers)
-        self._empty = root / "empty"
-        self._empty.mkdir(mode=0o755, exist_ok=True)
+        self._skeleton = make_skeleton(root / "skeleton")
 
     def has_layer(self, chain: ChainId) -> bool:
         """See the contract."""
@@ -78,7 +78,7 @@ class OverlaySnapshots:
             upper.mkdir(mode=0o755)
             (staged / "work").mkdir(mode=0o700)
             # The merged root has the attributes of the upper one.
-            lower = self._empty if parent is None else self._layers.path(parent) / "diff"
+            lower = self._skeleton if parent is None else self._layers.path(parent) / "diff"
             status = lower.stat()
             os.chown(upper, status.st_uid, status.st_gid)
             upper.chmod(stat.S_IMODE(status.st_mode))
@@ -90,7 +90,7 @@ class OverlaySnapshots:
         lower = [str(self._layers.link(record)) for _, record in below]
         mount.mount_overlay(
             target,
-            lower=lower or [str(self._empty)],
+            lower=[*lower, str(self._skeleton)],
             upper=str(path / "upper"),
             work=str(path / "work"),
             options=_OPTIONS,
