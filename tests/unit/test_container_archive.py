@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 import msgspec
 import pytest
+from tests.support.tasks import until
 
 from pinnace.contracts.files import FileStat, ViewMount
 from pinnace.engine.containers.archive import ArchiveService, archive_name, go_mode
@@ -176,6 +177,13 @@ async def test_a_reader_that_never_came_closes_the_view(make):
     await chunks.aclose()
     await chunks.aclose()
     assert one.files.closed == 1
+
+
+async def test_a_reader_that_forgets_to_close_does_no_harm(make):
+    one = make()
+    _, chunks = await one.service.get("web", "/file")
+    del chunks
+    await until(lambda: one.files.closed == 1)
 
 
 async def test_a_tree_that_cannot_be_read_closes_the_view(make):

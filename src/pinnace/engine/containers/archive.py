@@ -10,11 +10,11 @@ import concurrent.futures
 import posixpath
 import stat
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from concurrent.futures import Executor
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from msgspec import field
 
@@ -125,7 +125,7 @@ class ArchiveService:
         with _named(path, ref):
             return _path_stat(path, await self._run(look))
 
-    async def get(self, ref: str, path: str) -> "tuple[PathStat, ArchiveStream]":
+    async def get(self, ref: str, path: str) -> tuple[PathStat, AsyncGenerator[bytes, None]]:
         """Return what is at a path, and its tar; the stream must be read or closed.
 
         Raises:
@@ -144,9 +144,9 @@ class ArchiveService:
         with _named(path, ref):
             found = await self._begin(transfer, begin)
         self._tell(container, "archive-path")
-        return _path_stat(path, found), ArchiveStream(transfer, self._run)
+        return _path_stat(path, found), await self._stream(transfer)
 
-    async def export(self, ref: str) -> "ArchiveStream":
+    async def export(self, ref: str) -> AsyncGenerator[bytes, None]:
         """Return a tar of the container's root filesystem, without volumes.
 
         Raises:
@@ -160,7 +160,7 @@ class ArchiveService:
 
         await self._begin(transfer, begin)
         self._tell(container, "export")
-        return ArchiveStream(transfer, self._run)
+        return await self._stream(transfer)
 
     async def put(
         self,
@@ -245,6 +245,23 @@ class ArchiveService:
             await self._run(transfer.close)
             raise
 
+    async def _stream(self, transfer: "_Transfer") -> AsyncGenerator[bytes, None]:
+        """Return the transfer's batches, as a generator that has begun.
+
+        Only one that has begun lets go of the view when it is closed or dropped.
+        """
+        batches = self._batches(transfer)
+        await anext(batches)
+        return batches
+
+    async def _batches(self, transfer: "_Transfer") -> AsyncGenerator[bytes, None]:
+        try:
+            yield b""
+            while batch := await self._run(transfer.next_batch):
+                yield batch
+        finally:
+            await asyncio.shield(self._run(transfer.close))
+
     async def _run(
         self, work: Callable[[], _T], *, on_cancel: Callable[[], None] | None = None
     ) -> _T:
@@ -262,43 +279,6 @@ class ArchiveService:
 
     def _tell(self, container: Container, action: str) -> None:
         self._publish("container", action, container.id, container_attributes(container))
-
-
-class _Run(Protocol):
-    """Runs blocking work in a thread."""
-
-    async def __call__(self, work: Callable[[], _T]) -> _T:
-        """Run it to its end."""
-        ...
-
-
-class ArchiveStream:
-    """A tar in pieces of about a megabyte: an asynchronous iterator.
-
-    The view it comes from stays mounted until the end, or until `aclose`.
-    """
-
-    def __init__(self, transfer: "_Transfer", run: _Run) -> None:
-        self._transfer = transfer
-        self._run = run
-
-    def __aiter__(self) -> "ArchiveStream":
-        return self
-
-    async def __anext__(self) -> bytes:
-        try:
-            batch = await self._run(self._transfer.next_batch)
-        except BaseException:
-            await self.aclose()
-            raise
-        if not batch:
-            await self.aclose()
-            raise StopAsyncIteration
-        return batch
-
-    async def aclose(self) -> None:
-        """Let go of the container's files; may be called twice."""
-        await asyncio.shield(self._run(self._transfer.close))
 
 
 class _Transfer:
