@@ -350,3 +350,22 @@ def test_class_3_a_race_for_dev_null_leaves_the_masks_in_place(place, setting):
                 assert "0+0 records in" in printed
                 assert "Read-only file system" in printed
     assert started
+
+
+def test_class_2_an_exec_behind_a_descriptor_does_not_escape(place, tmp_path):
+    """CVE-2024-21626, the form with `exec --workdir`."""
+    marker = tmp_path / "marker-of-the-outside"
+    marker.touch()
+    container = shell("while :; do sleep 1; done")
+    script = f"ls -d ../../../../../../../../..{marker} && echo ESCAPED; ls ../../bin && true"
+    with place.created(container) as plan:
+        place.start(container)
+        for number in range(3, 21):
+            config = ExecConfig(
+                cmd=["/bin/sh", "-c", script], working_dir=f"/proc/self/fd/{number}"
+            )
+            process = exec_process_spec(container, config, place.facts, Identity(groups=(0,)))
+            file = place.directory / "process.json"
+            file.write_bytes(encode(process))
+            place.launch(plan, "exec", "--process", str(file), container.id)
+    assert "ESCAPED" not in place.printed()
