@@ -50,6 +50,7 @@ async def boot(daemon: Daemon) -> list[ContainerId]:
         log.warning("repaired: %s", sentence)
     for container in running:
         daemon.keeper.adopt(container)
+    await daemon.runner.drained()
     await _remove_orphans(daemon, tasks)
     return [found.container.id for found in findings if found.wants_start]
 
