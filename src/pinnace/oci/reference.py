@@ -55,7 +55,8 @@ class Reference:
     @property
     def familiar_name(self) -> str:
         """The repository as Docker shows it, `busybox`."""
-        if self.domain != DEFAULT_DOMAIN:
+        first, slash, _ = self.path.partition("/")
+        if self.domain != DEFAULT_DOMAIN or (slash and _is_domain(first)):
             return self.name
         short = self.path.removeprefix(_OFFICIAL)
         return self.path if "/" in short else short
@@ -177,12 +178,14 @@ def _split_tag(text: str) -> tuple[str, str | None]:
 
 def _split_domain(name: str) -> tuple[str, str]:
     first, slash, rest = name.partition("/")
-    has_domain = slash and (
-        "." in first or ":" in first or first == "localhost" or first.lower() != first
-    )
-    domain, path = (first, rest) if has_domain else (DEFAULT_DOMAIN, name)
+    domain, path = (first, rest) if slash and _is_domain(first) else (DEFAULT_DOMAIN, name)
     if domain == _LEGACY_DOMAIN:
         domain = DEFAULT_DOMAIN
     if domain == DEFAULT_DOMAIN and "/" not in path:
         path = _OFFICIAL + path
     return domain, path
+
+
+def _is_domain(first: str) -> bool:
+    """Whether the first component of a name is a registry rather than a part of the path."""
+    return "." in first or ":" in first or first == "localhost" or first.lower() != first

@@ -5,6 +5,8 @@ import shutil
 import stat
 from pathlib import Path
 
+from pinnace.errors import Internal
+
 
 def copy_tree(source: Path, target: Path) -> None:
     """Copy what is below `source`, and its own attributes, to the existing directory `target`.
@@ -12,8 +14,15 @@ def copy_tree(source: Path, target: Path) -> None:
     Symbolic links are copied, never followed. Sockets are left out.
 
     Raises:
-        OSError: The host failed; the copy is incomplete.
+        Internal: The host failed; the copy is incomplete.
     """
+    try:
+        _copy_below(source, target)
+    except OSError as exc:
+        raise Internal(f"cannot copy a layer: {exc.strerror}") from exc
+
+
+def _copy_below(source: Path, target: Path) -> None:
     links: dict[tuple[int, int], Path] = {}
     directories = [(source, target)]
     pending = [(source, target)]
