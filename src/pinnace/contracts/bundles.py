@@ -41,6 +41,7 @@ class Bundles(Protocol):
 
         Raises:
             Internal: The kernel refused; nothing remains.
+            InvalidParameter: The image's /dev, /proc or /sys is no directory; nothing remains.
         """
         ...
 
@@ -82,6 +83,10 @@ class Bundles(Protocol):
 
     def shared_shm(self, container_id: ContainerId, size_bytes: int) -> str:
         """Mount (once) the /dev/shm of a container with shareable IPC; return its path."""
+        ...
+
+    def propagations(self, sources: Iterable[str]) -> Mapping[str, str]:
+        """Return `shared`, `slave` or `private` for the mount that holds each host path."""
         ...
 
     def device_nodes(self, path: str) -> Sequence[DeviceNode]:

@@ -23,12 +23,14 @@ from pinnace.daemon.notify import notify
 from pinnace.daemon.roots import lock_root, make_roots, write_pid
 from pinnace.errors import PinnaceError
 from pinnace.host.process import use_pidfds
+from pinnace.host.runtime.crun import release_copies
 from pinnace.version import __version__
 
 log = logging.getLogger("pinnace.daemon")
 
 _LEVELS = {"debug": "DEBUG", "warn": "WARNING", "fatal": "CRITICAL"}
 _EVENTS_FLUSH_S = 1.0
+_LIVE = frozenset({"running", "paused", "restarting"})
 _CONFIG_ERROR, _START_ERROR = 1, 1
 
 
@@ -144,6 +146,8 @@ async def _shut_down(daemon: Daemon, listeners: Sequence[Listener], app: Api) ->
     await daemon.runner.drained()
     await daemon.networks.close()
     await daemon.monitor.close()
+    if not any(container.state.status in _LIVE for container in daemon.registry):
+        release_copies(Path(daemon.config.exec_root))
 
 
 async def _follow_exits(daemon: Daemon) -> None:

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from pinnace.contracts.control import HostFacts
 from pinnace.engine.containers import create as rules
 from pinnace.engine.containers import limits
+from pinnace.engine.containers.etcfiles import check_dns
 from pinnace.engine.containers.mounts import wanted_mounts
 from pinnace.engine.containers.names import random_name
 from pinnace.engine.containers.registry import ContainerRegistry
@@ -159,6 +160,7 @@ class Creation:
         if not host.shm_size and defaults.shm_size:
             host = replace(host, shm_size=defaults.shm_size)
         rules.check_host_config(host, runtimes=defaults.runtimes or {})
+        check_dns(host.dns or (), host.extra_hosts or ())
         host, warnings = limits.check_host_config(host, self.facts)
         host = rules.complete_host_config(
             params,

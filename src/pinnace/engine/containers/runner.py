@@ -304,7 +304,17 @@ class Runner:
             shm=self._shm(container),
             init=parts.init_path if host.init else "",
             sources=sources,
+            propagations=self._propagations(container),
         )
+
+    def _propagations(self, container: Container) -> Mapping[str, str]:
+        """Look up what the sources of shared and slave binds can do."""
+        sources = [
+            mount.source
+            for mount in container.mounts
+            if mount.type == "bind" and mount.propagation.removeprefix("r") in {"shared", "slave"}
+        ]
+        return self._parts.bundles.propagations(sources) if sources else {}
 
     def _in_use(self, volume: str, container: Container) -> bool:
         """Whether another running container has the volume, which must not be refilled then."""

@@ -16,6 +16,8 @@ from pinnace.errors import Internal, InvalidParameter
 from pinnace.host.kernel import mount
 from pinnace.host.kernel.paths import directory, open_in_root, real_path
 from pinnace.host.runtime.devices import block_numbers, device_nodes, host_devices
+from pinnace.host.runtime.propagation import mount_propagations
+from pinnace.host.runtime.rootfs import check_mount_points
 from pinnace.host.runtime.users import resolve_identity
 from pinnace.model.record import ContainerId
 
@@ -69,6 +71,11 @@ class HostBundles:
             raise Internal(
                 f"cannot mount the root filesystem of {container_id}: {exc.strerror}"
             ) from exc
+        try:
+            check_mount_points(target)
+        except BaseException:
+            self.unmount_rootfs(container_id)
+            raise
         return target
 
     def unmount_rootfs(self, container_id: ContainerId) -> None:
@@ -172,6 +179,10 @@ class HostBundles:
             flags = _MS_NOSUID | _MS_NODEV | _MS_NOEXEC
             mount.mount("shm", target, "tmpfs", flags=flags, data=f"mode=1777,size={size_bytes}")
         return str(target)
+
+    def propagations(self, sources: Iterable[str]) -> Mapping[str, str]:
+        """See the contract."""
+        return mount_propagations(sources)
 
     def device_nodes(self, path: str) -> Sequence[DeviceNode]:
         """See the contract."""
