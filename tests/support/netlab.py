@@ -12,6 +12,7 @@ import os
 import socket
 import subprocess
 import threading
+import time
 from ipaddress import IPv4Address, IPv4Interface
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -26,7 +27,8 @@ T = TypeVar("T")
 
 HOST_ADDRESS = "10.99.0.1"
 OUTSIDE_ADDRESS = "10.99.0.2"
-TIMEOUT_S = 1.0
+TIMEOUT_S = 5.0  # for what must arrive
+SILENCE_S = 1.0  # for what must not
 _CLONE_NEWNET = 0x40000000
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -124,6 +126,10 @@ class Lab:
         for path, address in ((self.host, HOST_ADDRESS), (self.outside, OUTSIDE_ADDRESS)):
             self.run(path, "ip", "address", "add", f"{address}/24", "dev", "wire")
             self.run(path, "ip", "link", "set", "wire", "up")
+        for path in (self.host, self.outside):
+            deadline = time.monotonic() + 10
+            while "state UP" not in self.run(path, "ip", "link", "show", "dev", "wire"):
+                assert time.monotonic() < deadline, "the wire does not come up"
         self.run(self.host, "ip", "route", "add", "default", "via", OUTSIDE_ADDRESS)
 
     def close(self) -> None:
@@ -153,12 +159,13 @@ class Lab:
         *,
         udp: bool = False,
         source: tuple[str, int] | None = None,
+        timeout_s: float = TIMEOUT_S,
     ) -> str:
         """Connect and return the address which the server saw; OSError if refused or silent."""
         kind = socket.SOCK_DGRAM if udp else socket.SOCK_STREAM
         made = in_namespace(Path(namespace), lambda: socket.socket(socket.AF_INET, kind))
         with made as client:
-            client.settimeout(TIMEOUT_S)
+            client.settimeout(timeout_s)
             if source is not None:
                 client.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 client.bind(source)
@@ -169,7 +176,7 @@ class Lab:
 
     def cannot_reach(self, namespace: Path | str, address: str, port: int, **how: object) -> bool:
         try:
-            self.ask(namespace, address, port, **how)  # type: ignore[arg-type]
+            self.ask(namespace, address, port, timeout_s=SILENCE_S, **how)  # type: ignore[arg-type]
         except OSError:
             return True
         return False

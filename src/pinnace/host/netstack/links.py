@@ -6,6 +6,7 @@ Numbers are those of include/uapi/linux/{rtnetlink,if_link,if_addr}.h.
 import errno
 import socket
 import struct
+import time
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
@@ -27,6 +28,7 @@ _RTM_NEWADDR, _RTM_DELADDR, _RTM_GETADDR = 20, 21, 22
 _RTM_NEWROUTE, _RTM_GETROUTE = 24, 26
 
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINK, _IFLA_MASTER = 1, 3, 4, 5, 10
+_IFLA_OPERSTATE, _OPERSTATE_UP = 16, b"\x06"
 _IFLA_LINKINFO, _IFLA_IFALIAS, _IFLA_AF_SPEC, _IFLA_NET_NS_FD = 18, 20, 26, 28
 _IFLA_INET6_ADDR_GEN_MODE, _ADDR_GEN_MODE_NONE = 8, 1
 _IFLA_INFO_KIND, _IFLA_INFO_DATA, _IFLA_INFO_SLAVE_KIND, _IFLA_INFO_SLAVE_DATA = 1, 2, 4, 5
@@ -38,6 +40,8 @@ _IFA_ADDRESS, _IFA_LOCAL, _IFA_BROADCAST = 1, 2, 4
 _RTA_DST, _RTA_GATEWAY = 1, 5
 _RT_TABLE_MAIN, _RTPROT_BOOT, _RTN_UNICAST = 254, 3, 1
 _IFF_UP = 1
+
+_CARRIER_TRIES, _CARRIER_PAUSE_S = 200, 0.0005
 
 _LINK = struct.Struct("=BxHiII")
 _ADDRESS = struct.Struct("=BBBBI")
@@ -90,9 +94,7 @@ def add_bridge(name: str, *, mac: str, mtu: int) -> Message:
     return Message(_RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, body, what=f"create bridge {name}")
 
 
-def add_veth(
-    name: str, *, master: int, peer: str, peer_namespace: int, peer_mac: str, mtu: int
-) -> Message:
+def add_veth(name: str, *, master: int, peer: str, peer_namespace: int, mtu: int) -> Message:
     """Create a veth pair, both ends down: this one on the bridge, the other in a namespace.
 
     A peer created up fails ("Transport endpoint is not connected"): raise it afterwards.
@@ -102,14 +104,12 @@ def add_veth(
         master: Index of the bridge.
         peer: Name of the other end.
         peer_namespace: Descriptor of the namespace the other end is born in.
-        peer_mac: Hardware address of the other end.
         mtu: Bytes, both ends.
     """
     other = (
         _link()
         + text(_IFLA_IFNAME, peer)
         + number(_IFLA_NET_NS_FD, peer_namespace)
-        + attribute(_IFLA_ADDRESS, mac_bytes(peer_mac))
         + number(_IFLA_MTU, mtu)
     )
     data = nested(_IFLA_INFO_DATA, attribute(_VETH_INFO_PEER, other))
@@ -160,6 +160,35 @@ def raise_link(index: int, *, mtu: int | None = None) -> Message:
     if mtu is not None:
         body += number(_IFLA_MTU, mtu)
     return Message(_RTM_NEWLINK, 0, body, what=f"set link {index} up")
+
+
+def set_mac(index: int, mac: str) -> Message:
+    """Give a link its hardware address.
+
+    On a link that is up and set to `arp_notify` this announces its IP addresses.
+    """
+    body = _link(index) + attribute(_IFLA_ADDRESS, mac_bytes(mac))
+    return Message(_RTM_NEWLINK, 0, body, what=f"set hardware address {mac}")
+
+
+def wait_until_operational(netlink: NetlinkSocket, name: str) -> bool:
+    """Wait until packets pass through a link that has just got its carrier.
+
+    The kernel acts on a new carrier from a work queue: it lets the bridge use a port, and a link
+    send. What is sent before that is lost, to be repeated a second later. Asking for the link
+    makes newer kernels do that work at once (rtnl_getlink, linkwatch_sync_dev); on older ones it
+    is a matter of milliseconds.
+
+    Returns:
+        Whether it does; False after about 100 ms, which no caller needs to care about.
+    """
+    request = Message(_RTM_GETLINK, 0, _link() + text(_IFLA_IFNAME, name), what=f"get link {name}")
+    for _ in range(_CARRIER_TRIES):
+        attributes = attributes_of(netlink.ask(request)[_LINK.size :])
+        if attributes.get(_IFLA_OPERSTATE) == _OPERSTATE_UP:
+            return True
+        time.sleep(_CARRIER_PAUSE_S)
+    return False
 
 
 def set_alias(name: str, alias: str) -> Message:

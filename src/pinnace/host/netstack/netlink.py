@@ -164,6 +164,23 @@ class NetlinkSocket:
                 acknowledged.discard(sequence)
         return failed
 
+    def ask(self, message: Message) -> bytes:
+        """Ask for one object; return the body of the answer.
+
+        Raises:
+            OSError: The kernel refused.
+        """
+        self._sequence += 1
+        self._socket.send(self._pack(message, NLM_F_REQUEST, self._sequence))
+        while True:
+            for kind, sequence, payload in self._receive():
+                if sequence != self._sequence:
+                    continue
+                if kind == _NLMSG_ERROR:
+                    error = -int(struct.unpack_from("=i", payload)[0])
+                    raise OSError(error, f"{message.what}: {os.strerror(error)}")
+                return payload
+
     def dump(self, message: Message) -> list[tuple[int, bytes]]:
         """Ask for a list of objects; return (message type, body) of each.
 

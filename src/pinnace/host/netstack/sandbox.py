@@ -52,7 +52,7 @@ def create(
                         has_ipv6=has_ipv6,
                     )
                     netlink.talk([veth, port])
-                    _configure(inside, spec)
+                    _configure(netlink, inside, spec)
         except OSError:
             unpin(path)
             raise
@@ -88,7 +88,7 @@ def _set_defaults() -> None:
     """Set what interfaces are born with: no IPv6 but on lo, and announcing themselves."""
     _write("ipv6/conf/all/disable_ipv6", "1")
     _write("ipv6/conf/lo/disable_ipv6", "0")
-    # A gratuitous ARP when the link comes up: neighbours may remember the address's last owner.
+    # Announce IP addresses by gratuitous ARP when the hardware address is set; see _configure.
     _write("ipv4/conf/all/arp_notify", "1")
 
 
@@ -117,14 +117,18 @@ def _veth(spec: EndpointSpec, namespace: int, master: int) -> Message:
         master=master,
         peer=spec.name,
         peer_namespace=namespace,
-        peer_mac=spec.mac,
         mtu=spec.mtu,
     )
 
 
-def _configure(inside: NetlinkSocket, spec: EndpointSpec) -> None:
+def _configure(netlink: NetlinkSocket, inside: NetlinkSocket, spec: EndpointSpec) -> None:
     index = socket.if_nametoindex(spec.name)  # in the new namespace, where the thread is
     messages = [links.add_address(index, spec.address), links.raise_link(index)]
     if spec.gateway is not None:
         messages.append(links.add_default_route(spec.gateway))
     inside.talk(messages)
+    for name in (spec.host_link, spec.bridge):  # a bridge has a carrier from its first port on
+        if not links.wait_until_operational(netlink, name):
+            log.warning("a link is slow to come up", extra={"link": name})
+    # Last, so that its announcement passes: neighbours may remember another for this IP address.
+    inside.talk([links.set_mac(index, spec.mac)])
