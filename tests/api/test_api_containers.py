@@ -1,3 +1,4 @@
+import pytest
 from tests.support.api import CONTAINER, NOT_MODIFIED
 
 from pinnace.errors import Conflict, InvalidParameter
@@ -63,8 +64,12 @@ async def test_create_with_a_wrong_type_says_so_in_gos_words(client):
     assert "json: cannot unmarshal string into Go struct field" in reply.message
 
 
-async def test_create_without_body_is_400(client):
-    assert (await client.post("/containers/create")).status == 400
+@pytest.mark.parametrize("body", [b"", b"null", b"{}", b'{"HostConfig":{}}'])
+async def test_create_without_a_config_is_400(client, body):
+    headers = {"Content-Type": "application/json"}
+    reply = await client.ask("POST", "/containers/create", body, headers=headers)
+    assert reply.status == 400
+    assert "config cannot be empty" in reply.message
 
 
 async def test_create_with_malformed_json_is_400(client):
@@ -111,7 +116,7 @@ async def test_start_with_a_body_is_400(client):
 async def test_unknown_container_is_404_with_message(client):
     reply = await client.get("/containers/nosuch/json")
     assert reply.status == 404
-    assert reply.body == b'{"message": "No such container: nosuch"}\n'
+    assert reply.body == b'{"message":"No such container: nosuch"}\n'
 
 
 async def test_conflict_is_409(client, engine):

@@ -229,6 +229,8 @@ def test_other_requests_are_upgraded():
         ("ContainerLogs", 34, {"until": "1"}, {}),
         ("ContainerWait", 29, {"condition": "removed"}, {}),
         ("ContainerWait", 30, {"condition": "removed"}, {"condition": "removed"}),
+        ("ContainerWait", 41, {"condition": "bogus"}, {}),
+        ("ContainerWait", 42, {"condition": "bogus"}, {"condition": "bogus"}),
         ("SystemDataUsage", 41, {"type": "image"}, {}),
         ("ImageCommit", 12, {}, {"pause": "0"}),
         ("ImageCommit", 13, {}, {}),
@@ -297,6 +299,7 @@ def test_inspect_of_many_ages():
     endpoint = down("ContainerInspect", 43, an_inspect())["NetworkSettings"]["Networks"]["bridge"]
     assert "DNSNames" not in endpoint
     assert "GwPriority" not in endpoint
+    assert down("ContainerInspect", 41, an_inspect())["HostConfig"]["KernelMemory"] == 0
     at_20 = down("ContainerInspect", 20, an_inspect())
     assert "Networks" not in at_20["NetworkSettings"]
     assert at_20["Config"]["VolumeDriver"] == ""
@@ -411,7 +414,8 @@ def test_image_inspect_of_many_ages():
     at_49 = down("ImageInspect", 49, an_image())
     assert (at_49["Config"]["Hostname"], at_49["Config"]["Tty"]) == ("", False)
     at_44 = down("ImageInspect", 44, an_image())
-    assert (at_44["Container"], at_44["ContainerConfig"]) == ("", None)
+    assert at_44["Container"] == ""
+    assert at_44["ContainerConfig"]["Cmd"] is None
     at_43 = down("ImageInspect", 43, an_image())
     assert (at_43["VirtualSize"], at_43["Created"]) == (5, "0001-01-01T00:00:00Z")
     at_11 = down("ImageInspect", 11, an_image())

@@ -54,7 +54,7 @@ def test_kinds_have_statuses(error, status, remote):
 
 def test_error_bodies():
     assert error_body('a "b"', as_json=True) == (
-        b'{"message": "a \\"b\\""}\n',
+        b'{"message":"a \\"b\\""}\n',
         "application/json",
     )
     assert error_body("a\n", as_json=False) == (b"a\n", "text/plain; charset=utf-8")

@@ -1,6 +1,6 @@
 """Failures as HTTP answers; the only place that knows which kind has which status."""
 
-import json
+import msgspec
 
 from pinnace.api.http.failures import BodyTooLarge
 from pinnace.errors import (
@@ -63,7 +63,7 @@ def remote_status_of(error: PinnaceError) -> int:
 def error_body(message: str, *, as_json: bool) -> tuple[bytes, str]:
     """Return an error's body and content type."""
     if as_json:
-        return json.dumps({"message": message}, ensure_ascii=False).encode() + b"\n", JSON_TYPE
+        return msgspec.json.encode({"message": message}) + b"\n", JSON_TYPE
     if message == PAGE_NOT_FOUND:
         message = "404 page not found"
     return message.rstrip("\n").encode() + b"\n", TEXT_TYPE

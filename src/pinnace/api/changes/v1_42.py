@@ -4,6 +4,7 @@ import json
 
 from pinnace.api.changes.change import (
     Change,
+    JsonObject,
     QueryMap,
     RequestMessage,
     child,
@@ -12,6 +13,7 @@ from pinnace.api.changes.change import (
 )
 from pinnace.api.versions import Version
 
+_CONDITIONS = ("not-running", "next-exit", "removed")
 _OPTIONS_OF_TYPE = {
     "bind": "BindOptions",
     "volume": "VolumeOptions",
@@ -31,6 +33,26 @@ def _upgrade_create(message: RequestMessage) -> None:
         for options in ("BindOptions", "VolumeOptions", "TmpfsOptions"):
             if options != fitting:
                 mount.pop(options, None)
+
+
+def _known_condition(query: QueryMap) -> None:
+    if (query.get("condition") or [""])[0] not in _CONDITIONS:
+        query.pop("condition", None)
+
+
+def _kernel_memory(body: JsonObject) -> None:
+    host = child(body, "HostConfig")
+    host["KernelMemory"] = 0
+    host["KernelMemoryTCP"] = 0
+
+
+def _kernel_memory_flags(body: JsonObject) -> None:
+    body["KernelMemory"] = False
+    body["KernelMemoryTCP"] = False
+
+
+def _builder_size(body: JsonObject) -> None:
+    body["BuilderSize"] = 0
 
 
 def _ignore_console_size(message: RequestMessage) -> None:
@@ -82,6 +104,24 @@ CHANGES = (
     ),
     Change(
         version=Version(1, 42),
+        operation="ContainerWait",
+        upgrade_query=_known_condition,
+        summary="An unknown condition is an error; from older clients it means not-running.",
+    ),
+    Change(
+        version=Version(1, 42),
+        operation="ContainerInspect",
+        downgrade=_kernel_memory,
+        summary="Limits of kernel memory are gone; older clients see none set.",
+    ),
+    Change(
+        version=Version(1, 42),
+        operation="SystemInfo",
+        downgrade=_kernel_memory_flags,
+        summary="Limits of kernel memory are gone; older clients see that there are none.",
+    ),
+    Change(
+        version=Version(1, 42),
         operation="VolumePrune",
         upgrade_query=_prune_every_volume,
         summary="Only anonymous volumes are pruned; for older clients all unused ones are.",
@@ -90,6 +130,7 @@ CHANGES = (
         version=Version(1, 42),
         operation="SystemDataUsage",
         upgrade_query=ignore_query("type"),
+        downgrade=_builder_size,
         summary="Disk usage can be asked by type; from older clients that is ignored.",
     ),
     Change(

@@ -12,6 +12,25 @@ from pinnace.api.changes.change import (
 from pinnace.api.versions import Version
 from pinnace.errors import InvalidParameter
 
+EMPTY_CONFIG: JsonObject = {
+    "Hostname": "",
+    "Domainname": "",
+    "User": "",
+    "AttachStdin": False,
+    "AttachStdout": False,
+    "AttachStderr": False,
+    "Tty": False,
+    "OpenStdin": False,
+    "StdinOnce": False,
+    "Env": None,
+    "Cmd": None,
+    "Image": "",
+    "Volumes": None,
+    "WorkingDir": "",
+    "Entrypoint": None,
+    "OnBuild": None,
+    "Labels": None,
+}
 _PREDEFINED = ("bridge", "host", "none")
 
 
@@ -36,7 +55,7 @@ def _add_aliases(body: JsonObject) -> None:
 
 def _add_container(body: JsonObject) -> None:
     body.setdefault("Container", "")
-    body.setdefault("ContainerConfig", None)
+    body.setdefault("ContainerConfig", dict(EMPTY_CONFIG))
 
 
 CHANGES = (

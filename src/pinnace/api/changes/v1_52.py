@@ -114,6 +114,10 @@ def _fill_image(body: JsonObject) -> None:
     _show_graph_driver(body)
 
 
+def _no_containers(body: JsonObject) -> None:
+    body.setdefault("Containers", {})
+
+
 def _old_usage(message: ResponseMessage) -> None:
     """Keep the lists only; the usage objects and `verbose` came with 1.52."""
     body = message.body
@@ -160,6 +164,12 @@ CHANGES = (
         downgrade=add_legacy_event_fields,
         behaviour={"event_lines": False},
         summary="Events are JSON lines without status, id and from.",
+    ),
+    Change(
+        version=Version(1, 52),
+        operation="NetworkList",
+        downgrade=_no_containers,
+        summary="The network list has no containers; older clients get an empty map.",
     ),
     Change(
         version=Version(1, 52),

@@ -62,7 +62,10 @@ async def list_all(call: Call) -> Answer:
 
 async def create(call: Call) -> Answer:
     """`POST /containers/create`."""
-    request = await call.decode(ContainerCreateRequest, extra=LEGACY_CREATE_FIELDS)
+    body = await call.read_object(ContainerCreateRequest, extra=LEGACY_CREATE_FIELDS)
+    if not body or not set(body) - {"HostConfig", "NetworkingConfig"}:
+        raise InvalidParameter("config cannot be empty in order to create a container")
+    request = jsonfold.convert(body, ContainerCreateRequest)
     if request.mac_address:
         raise InvalidParameter(
             "container-wide MAC address no longer supported; use endpoint-specific MAC address"
