@@ -166,7 +166,9 @@ async def compose(config: Config, tasks: Tasks, *, api_ports: Sequence[int]) -> 
         Unavailable: Something the daemon cannot do without is missing; the text names it.
     """
     host = await _host(config, tasks, api_ports)
-    networks = NetworkService(host.netstack, _network_config(config))
+    networks = NetworkService(
+        host.netstack, _network_config(config), publish_event=host.events.publish
+    )
     images = await _images(host)
     volumes = VolumeService(
         Path(config.data_root) / "volumes",
@@ -296,6 +298,7 @@ def _services(
             images=images,
             image_usage=images.usage,
             volumes=volumes,
+            live_warnings=networks.warnings,
         ),
     )
     return Daemon(

@@ -117,6 +117,8 @@ async def _run(daemon: Daemon, stop: asyncio.Event) -> None:
     try:
         for warning in exposure_warnings(daemon.config):
             log.warning(warning)
+        for warning in await daemon.networks.warnings():
+            log.warning(warning)
         notify("READY=1")
         log.info("serving", extra={"version": __version__, "on": " ".join(daemon.config.hosts)})
         daemon.engine.events.publish("daemon", "start", "", {"name": "pinnace"})
@@ -145,6 +147,7 @@ async def _shut_down(daemon: Daemon, listeners: Sequence[Listener], app: Api) ->
     await daemon.health.close()
     await daemon.runner.drained()
     await daemon.networks.close()
+    await daemon.netstack.close()
     await daemon.monitor.close()
     if not any(container.state.status in _LIVE for container in daemon.registry):
         release_copies(Path(daemon.config.exec_root))

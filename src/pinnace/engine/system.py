@@ -2,7 +2,7 @@
 
 import os
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
@@ -91,7 +91,7 @@ class SystemService:
         images: ImageService,
         image_usage: ImageUsage,
         volumes: VolumeService,
-        live_warnings: Callable[[], Sequence[str]] = tuple,
+        live_warnings: Callable[[], Awaitable[Sequence[str]]],
     ) -> None:
         self._facts = facts
         self._host = host
@@ -169,7 +169,7 @@ class SystemService:
                 "RemoteManagers": None,
             },
             "SecurityOptions": self._security_options(),
-            "Warnings": [*self._facts.warnings, *self._live_warnings()] or None,
+            "Warnings": [*self._facts.warnings, *await self._live_warnings()] or None,
         }  # fmt: skip
 
     def _identity(self) -> JsonObject:

@@ -67,6 +67,10 @@ class Connector:
             networks={name: without_address(s) for name, s in container.networks.items()},
         )
 
+    def renamed(self, container: Container) -> None:
+        """See `runner.Networks`."""
+        self._networks.rename(container.id, container.name)
+
 
 def without_address(settings: EndpointSettings) -> EndpointSettings:
     """Return the settings of an endpoint that is not there any more: what was asked for."""

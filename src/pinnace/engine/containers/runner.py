@@ -73,6 +73,10 @@ class Networks(Protocol):
         """Take both away; return the record without addresses. Idempotent."""
         ...
 
+    def renamed(self, container: Container) -> None:
+        """Show a running container under its new name."""
+        ...
+
 
 class EtcFiles(Protocol):
     """Writes what /etc/hosts, hostname and resolv.conf of a container say."""
@@ -511,6 +515,10 @@ class Runner:
         """Return the container's processes, host pids."""
         plan = self.cgroup_plan(container)
         return await self._parts.offload(lambda: self._parts.cgroups.pids(plan))
+
+    def renamed(self, container: Container) -> None:
+        """Tell the network a container's new name."""
+        self._parts.networks.renamed(container)
 
     # Looking at it
 

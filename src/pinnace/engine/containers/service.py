@@ -246,6 +246,7 @@ class ContainerService:
                     "Renaming a container with the same name as its current name"
                 )
             container = await self._registry.put(replace(container, name=new))
+            self._runner.renamed(container)
         self._event(container, "rename", oldName=f"/{old}")
 
     # Starting and stopping
