@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import subprocess
 import sys
 import time
 
@@ -67,3 +68,19 @@ async def test_a_program_leads_its_own_session():
     ended = await process.run(["sh", "-c", "ps -o sid= -p $$; echo $$"])
     session, pid = ended.stdout.split()
     assert session == pid
+
+
+def test_children_cost_no_thread_once_pidfds_are_used():
+    script = (
+        "import asyncio, threading\n"
+        "from pinnace.host import process\n"
+        "process.use_pidfds()\n"
+        "async def main():\n"
+        "    running = asyncio.create_task(process.run(['cat', '/dev/stdin'], input=b'x' * 9))\n"
+        "    await asyncio.sleep(0)\n"
+        "    assert (await running).returncode == 0\n"
+        "    print(threading.active_count())\n"
+        "asyncio.run(main())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("1\n", "")

@@ -22,14 +22,17 @@ from pinnace.supervisor.logs import LogReader
 PATH = "/usr/local/bin:/usr/bin:/bin"
 DEADLINE_S = 30.0
 
-# Makes a process as a runtime does: it waits for a byte in a fifo, unless that is `-`.
+# Makes a process as a runtime does: it waits for a byte in a fifo, unless that is `-`. It runs its
+# command only when the stub has ended, as the stub's shell might else take its exit status.
 STUB = """#!/bin/sh
 pidfile=$1 fifo=$2; shift 2
 exec 3<&0  # what runs in the background would get /dev/null
+alone="while [ -e /proc/$$/exe ]; do :; done"
 case $fifo in
 fail) echo "stub: $*" >&2; exit 1 ;;
--) setsid "$@" <&3 3<&- & ;;
-*) mkfifo "$fifo"; setsid sh -c 'read -r _ < "$0"; exec "$@"' "$fifo" "$@" <&3 3<&- & ;;
+-) setsid sh -c "$alone"'; exec "$@"' - "$@" <&3 3<&- & ;;
+*) mkfifo "$fifo"
+   setsid sh -c "$alone"'; read -r _ < "$0"; exec "$@"' "$fifo" "$@" <&3 3<&- & ;;
 esac
 echo $! > "$pidfile"
 """

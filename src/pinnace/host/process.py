@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -39,9 +40,8 @@ def use_pidfds() -> None:
     Python 3.11's default child watcher costs a thread per child; from 3.12 on pidfds are the
     default.
     """
-    watcher = getattr(asyncio, "PidfdChildWatcher", None)
-    if watcher is not None and not _has_pidfd_default():
-        asyncio.get_event_loop_policy().set_child_watcher(watcher())
+    if sys.version_info < (3, 12):
+        asyncio.get_event_loop_policy().set_child_watcher(asyncio.PidfdChildWatcher())
 
 
 async def run(
@@ -92,15 +92,6 @@ async def run(
         await asyncio.shield(_end(process))
         raise
     return Completed(returncode, stdout, stderr)
-
-
-def _has_pidfd_default() -> bool:
-    """Whether this Python watches children by pidfd unasked (3.12 and later)."""
-    return (
-        hasattr(asyncio, "TaskGroup")
-        and hasattr(asyncio.Runner, "run")
-        and (getattr(asyncio, "eager_task_factory", None) is not None)
-    )
 
 
 async def _feed(stdin: asyncio.StreamWriter | None, data: bytes) -> None:

@@ -52,6 +52,16 @@ class Reaper:
         """Whether the status of a child is kept for `expect`."""
         return pid in self._unclaimed
 
+    def is_ours(self, pid: int) -> bool:
+        """Whether `expect` will learn of a process's end: it is our child, or was."""
+        if pid in self._unclaimed:
+            return True
+        try:
+            os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:
+            return False
+        return True
+
     def expect(self, pid: int, ended: Callable[[int], None]) -> bool:
         """Have `ended` called with the wait status of a child.
 

@@ -116,7 +116,7 @@ class Task:
                 return
             self.started = self.spec.start_fifo is None
             done("")
-            self._around.reaper.expect(pid, self._reaped)
+            self._await_end()
 
         Launch(
             self._around.loop,
@@ -136,10 +136,7 @@ class Task:
             self.exit = nested(state, "exit")
             self._finish()
             return
-        if pidfd < 0:
-            self._ended(LOST_CODE, lost=True)
-            return
-        self._around.loop.watch(pidfd, READ, self._adopted_ended)
+        self._await_end()
 
     def describe(self) -> tuple[Message, list[int]]:
         """Return what a daemon needs to know, and the descriptors it holds for us."""
@@ -325,6 +322,15 @@ class Task:
             self.stdin_closed = True
             self._input.close()
             self._around.emit({"event": "stdin_closed", "task": self.spec.id})
+
+    def _await_end(self) -> None:
+        """Learn of the main process's end, whoever its parent is."""
+        if self._around.reaper.is_ours(self.pid):
+            self._around.reaper.expect(self.pid, self._reaped)
+        elif self.pidfd >= 0:
+            self._around.loop.watch(self.pidfd, READ, self._adopted_ended)
+        else:  # somebody else waited for it before we came
+            self._ended(LOST_CODE, lost=True)
 
     def _reaped(self, status: int) -> None:
         self._ended(code_of(status), lost=False)
