@@ -17,7 +17,7 @@ from tests.support.images import busybox_archive
 from pinnace.contracts.snapshots import SnapshotKey
 from pinnace.engine.filters import Filters
 from pinnace.engine.images.service import ImageService
-from pinnace.errors import Conflict, ImageNotFound, InvalidParameter
+from pinnace.errors import Conflict, ImageNotFound, Internal, InvalidParameter
 from pinnace.host.content.blobs import BlobContent
 from pinnace.host.snapshots.overlay import OverlaySnapshots
 from pinnace.oci.platform import Platform
@@ -52,7 +52,7 @@ class Host:
 
     async def start(self):
         self.database = Database.open(self.root / "state.db")
-        store = SqliteImageStore(self.database)
+        self.store = store = SqliteImageStore(self.database)
         self.images = ImageService(
             store,
             await store.load(),
@@ -466,3 +466,92 @@ async def test_a_reader_that_leaves_during_a_save_ends_the_worker(host):
     await stream.aclose()
     await host.images.delete("test:1")
     assert not any((host.root / "store/layers").iterdir())
+
+
+def legacy_archive():
+    """Return an archive as `docker save` wrote it in 2013."""
+    low, top = "1" * 64, "2" * 64
+    documents = {
+        low: {
+            "id": low,
+            "created": "2013-06-01T00:00:00Z",
+            "container_config": {"Cmd": ["/bin/sh", "-c", "#(nop) ADD base"]},
+        },
+        top: {
+            "id": top,
+            "parent": low,
+            "created": "2013-06-02T00:00:00Z",
+            "author": "old",
+            "config": {"Cmd": ["/bin/old"], "Env": None},
+            "container_config": {"Cmd": ["touch", "x"]},
+            "architecture": "amd64",
+        },
+    }
+    members = [file("repositories", json.dumps({"old/app": {"1.0": top}}).encode())]
+    for name, layer in ((low, BASE), (top, UPPER)):
+        members += [
+            folder(name),
+            file(f"{name}/VERSION", b"1.0"),
+            file(f"{name}/json", json.dumps(documents[name]).encode()),
+            file(f"{name}/layer.tar", layer),
+        ]
+    return tar_of(*members)
+
+
+async def test_an_archive_of_2013_loads_and_always_gets_the_same_id(host):
+    messages = await host.load(legacy_archive())
+    assert messages[-1] == {"stream": "Loaded image: old/app:1.0\n"}
+    image = host.images.resolve("old/app:1.0")
+    assert image.config.cmd == ["/bin/old"]
+    assert [step.created_by for step in reversed(await host.images.history("old/app:1.0"))] == [
+        "/bin/sh -c #(nop) ADD base",
+        "touch x",
+    ]
+    assert [layer.diff_id[7:] for layer in image.layers] == [
+        hashlib.sha256(layer).hexdigest() for layer in (BASE, UPPER)
+    ]
+    await host.images.delete("old/app:1.0")
+    await host.load(legacy_archive())
+    assert host.images.resolve("old/app:1.0").id == image.id
+
+
+@pytest.mark.parametrize(
+    "repositories",
+    [{"a": {"1": "../../etc"}}, {"a": {"1": "missing"}}, {"A": {"1": "2" * 64}}, {"a": 1}],
+)
+async def test_a_legacy_archive_that_contradicts_itself_is_refused(host, repositories):
+    with pytest.raises(InvalidParameter):
+        await host.load(tar_of(file("repositories", json.dumps(repositories).encode())))
+
+
+async def test_a_failing_store_leaves_images_as_they_were(host, monkeypatch):
+    await host.load(docker_archive(BASE, tags=["a:1"]))
+    before = host.images.resolve("a:1")
+
+    async def fail(change):
+        raise Internal("the database refused a write")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(host.store, "apply", fail)
+        for attempt in (
+            host.load(docker_archive(UPPER, tags=["b:1"])),
+            host.images.tag("a:1", "c", ""),
+            host.images.delete("a:1"),
+        ):
+            with pytest.raises(Internal):
+                await attempt
+    assert host.images.resolve("a:1") == before
+    assert list(host.images.catalog.tags) == ["docker.io/library/a:1"]
+    assert host.snapshots.has_layer(before.top)
+    assert len(list((host.root / "store/layers").iterdir())) == 1
+
+
+async def test_loading_and_deleting_shared_layers_at_once_never_loses_one(host):
+    await host.load(docker_archive(BASE, UPPER, tags=["x:0"]))
+    for number in range(15):
+        await asyncio.gather(
+            host.load(docker_archive(BASE, UPPER, tags=[f"x:{number + 1}"], author=str(number))),
+            host.images.delete(f"x:{number}"),
+        )
+        image = host.images.resolve(f"x:{number + 1}")
+        assert all(host.snapshots.has_layer(layer.chain) for layer in image.layers)

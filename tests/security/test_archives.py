@@ -444,7 +444,14 @@ OCI = "application/vnd.oci.image."
 
 
 def layout(
-    *, manifest=None, index=None, media=OCI + "manifest.v1+json", size=0, config=None, layer=LAYER
+    *,
+    twice=False,
+    manifest=None,
+    index=None,
+    media=OCI + "manifest.v1+json",
+    size=0,
+    config=None,
+    layer=LAYER,
 ):
     """Return an OCI layout; arguments replace or extend its documents."""
     config = (
@@ -476,6 +483,8 @@ def layout(
         **(manifest or {}),
     }
     encoded = document.pop("raw", None) or json.dumps(document).encode()
+    if twice:  # the same field again, with the same value
+        encoded = encoded[:-1] + b', "layers": ' + json.dumps(document["layers"]).encode() + b"}"
     entry = {**descriptor(encoded, media)}
     entry["size"] += size
     top = {"schemaVersion": 2, "manifests": [entry], **(index or {})}
@@ -510,6 +519,7 @@ def load(tmp_path, archive):
         layout(manifest={"layers": [{"mediaType": OCI + "layer.v1.tar", "size": -1,
                                      "digest": "sha256:" + "0" * 64}]}),
         layout(manifest={"raw": b'{"schemaVersion":2,"layers":[],"layers":[]}'}),
+        layout(twice=True),
         layout(manifest={"raw": b"[" * 100_000}),
         layout(index={"layers": []}),
         layout(index={"mediaType": OCI + "manifest.v1+json"}),

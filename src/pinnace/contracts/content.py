@@ -88,3 +88,11 @@ class ReceivedArchive(Protocol):
             NotFound: The archive has no such file.
         """
         ...
+
+    def diff_id(self, source: ByteSource) -> Digest:
+        """Return the digest of what `source` holds, uncompressed.
+
+        Raises:
+            InvalidParameter: It is damaged or over a limit.
+        """
+        ...

@@ -4,7 +4,8 @@ One document must not mean two things (CVE-2021-41190): the media type a documen
 the one it was announced as, and a document that has both `layers` and `manifests` is refused.
 """
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Sequence
 from typing import TypeVar
 
 import msgspec
@@ -160,16 +161,29 @@ def _unambiguous(
 ) -> None:
     if media_type not in types:
         raise InvalidParameter(f"unsupported media type {media_type!r}")
-    fields: Mapping[str, object] = _decode(content, dict[str, object], "manifest")
-    stated = fields.get("mediaType")
+    fields = _members(content)
+    stated = dict(fields).get("mediaType")
     if stated is not None and stated != media_type:
         raise InvalidParameter(f"media type {media_type!r} does not match the stated {stated!r}")
-    lowered = [name.lower() for name in fields]
+    lowered = [name.lower() for name, _ in fields]
     if len(set(lowered)) != len(lowered):
         raise InvalidParameter("ambiguous manifest: the same field twice")
     for name in forbidden:
         if name.lower() in lowered:
             raise InvalidParameter(f"ambiguous manifest: it has the field {name!r}")
+
+
+def _members(content: bytes) -> list[tuple[str, object]]:
+    """Return the members of a JSON object with repeated ones: readers differ in what they take."""
+    _decode(content, dict[str, object], "manifest")
+    collected: list[list[tuple[str, object]]] = []
+
+    def collect(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        collected.append(pairs)
+        return dict(pairs)
+
+    json.loads(content, object_pairs_hook=collect)
+    return collected[-1]  # the outermost object ends last
 
 
 def _decode(content: bytes, kind: type[T], what: str) -> T:

@@ -14,6 +14,7 @@ from pinnace.contracts.content import ReceivedArchive
 from pinnace.contracts.image_store import StoredImage
 from pinnace.contracts.snapshots import Snapshots
 from pinnace.engine.images.bridge import Message
+from pinnace.engine.images.legacy import LegacyImage, legacy_images
 from pinnace.engine.images.records import image_record
 from pinnace.errors import InvalidParameter, NotFound
 from pinnace.model.image import ImageLayer
@@ -111,6 +112,10 @@ class ArchiveLoader:
             return [self._docker_item(item) for item in items]
         if self._archive.has("index.json"):
             return list(self._oci_layout())
+        if self._archive.has("repositories"):
+            return [
+                self._legacy_source(image) for image in legacy_images(self._archive, self._bytes)
+            ]
         raise InvalidParameter("invalid archive: it has neither manifest.json nor index.json")
 
     def load(self, source: _Source) -> LoadedImage:
@@ -145,6 +150,14 @@ class ArchiveLoader:
             reader = _Reporting(file, total, digest_hex(diff_id)[:12], self._show)
             wanted = source.digests[number] if source.digests else None
             self._snapshots.ingest_layer(parent, reader, diff_id=diff_id, digest=wanted)
+
+    def _legacy_source(self, image: LegacyImage) -> _Source:
+        """Find out the diff ids, which archives of that time do not have."""
+        diff_ids = []
+        for name in image.layer_names():
+            with self._open(name) as file:
+                diff_ids.append(self._archive.diff_id(file))
+        return _Source(image.config(diff_ids), image.layer_names(), (), image.tags)
 
     def _docker_item(self, item: ArchiveItem) -> _Source:
         tags = []

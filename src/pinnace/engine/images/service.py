@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, aclosing
 
 from msgspec.structs import replace
 
@@ -228,8 +228,9 @@ class ImageService:
             )
             for image, tags in chosen.items()
         ]
-        async for chunk in save_archive(self._parts, self._library, images):
-            yield chunk
+        async with aclosing(save_archive(self._parts, self._library, images)) as chunks:
+            async for chunk in chunks:
+                yield chunk
         for image in chosen:
             self._library.announce("save", image, image)
 

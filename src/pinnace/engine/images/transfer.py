@@ -4,7 +4,7 @@ import asyncio
 import dataclasses
 import functools
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import ExitStack
 from typing import TypeVar
 
@@ -46,7 +46,7 @@ async def load_archive(
 
 async def save_archive(
     parts: ImageParts, library: ImageLibrary, images: Sequence[SavedImage]
-) -> AsyncIterator[bytes]:
+) -> AsyncGenerator[bytes, None]:
     """Yield the archive of `images`; their layers are leased until its end.
 
     Raises:

@@ -86,7 +86,7 @@ class BlobContent:
         """See the contract."""
         path = Path(tempfile.mkdtemp(prefix="archive-", dir=self._incoming))
         try:
-            archive = _Archive(path)
+            archive = _Archive(path, self._limits)
             with InflatedLayer(source, self._limits) as inflated:
                 archive.receive(TarReader(ByteStream(iter(inflated))))
             yield archive
@@ -126,8 +126,9 @@ class _Archive:
     Files are kept under numbers: no name of the archive becomes a name on the host.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, limits: UnpackLimits) -> None:
         self._path = path
+        self._limits = limits
         self._files: dict[str, tuple[int, int]] = {}
         self._links: dict[str, str] = {}
         self._count = 0
@@ -153,6 +154,12 @@ class _Archive:
 
     def open(self, name: str) -> BinaryIO:
         return (self._path / str(self._get(name)[0])).open("rb")
+
+    def diff_id(self, source: ByteSource) -> Digest:
+        with InflatedLayer(source, self._limits) as inflated:
+            for _ in inflated:
+                continue
+        return inflated.diff_id
 
     def _take(self, entry: TarEntry, reader: TarReader) -> None:
         name = safe_path(entry.name).decode("utf-8", "surrogateescape")
