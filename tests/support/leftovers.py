@@ -15,7 +15,7 @@ SETTLE_S = 5.0
 # Names of programs that tests start; a new process of any of them is ours.
 PROGRAMS = re.compile(rb"pinnace|dockerd|containerd|crun|runc|conmon|docker-proxy|/pnt|pytest-of-")
 # What the cgroups of containers are called, whoever made them.
-CONTAINER_CGROUP = re.compile(r"[0-9a-f]{64}|^pinnace|^pnt|^libpod")
+CONTAINER_CGROUP = re.compile(r"[0-9a-f]{64}|^pinnace|^pnt|libpod-")
 
 
 @dataclass(frozen=True, slots=True)
