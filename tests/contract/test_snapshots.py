@@ -13,8 +13,8 @@ from pinnace.contracts.snapshots import Change, SnapshotKey
 from pinnace.errors import AlreadyExists, InvalidParameter, NotFound
 from pinnace.host.snapshots.overlay import OverlaySnapshots
 from pinnace.host.snapshots.vfs import VfsSnapshots
+from pinnace.testing.snapshots import FakeSnapshots
 
-pytestmark = pytest.mark.root
 KEY = SnapshotKey("key")
 BASE = tar_of(
     folder("d", mode=0o750, uid=3),
@@ -28,9 +28,21 @@ BASE = tar_of(
 )
 
 
-@pytest.fixture(params=[OverlaySnapshots, VfsSnapshots])
+REAL = [
+    pytest.param(OverlaySnapshots, marks=pytest.mark.root),
+    pytest.param(VfsSnapshots, marks=pytest.mark.root),
+]
+
+
+@pytest.fixture(params=REAL)
 def snapshots(request, tmp_path):
     return request.param(tmp_path / "store")
+
+
+@pytest.fixture(params=[*REAL, FakeSnapshots])
+def every(request, tmp_path):
+    """Return a real driver or the fake, for promises that need no kernel."""
+    return FakeSnapshots() if request.param is FakeSnapshots else request.param(tmp_path / "store")
 
 
 @pytest.fixture
@@ -54,20 +66,20 @@ def ingest(snapshots, parent, tar, **expected):
     return snapshots.ingest_layer(parent, io.BytesIO(tar), **expected)
 
 
-def test_the_chain_id_follows_from_parent_and_diff_id(snapshots):
-    below, stat_below = ingest(snapshots, None, BASE)
+def test_the_chain_id_follows_from_parent_and_diff_id(every):
+    below, stat_below = ingest(every, None, BASE)
     upper = tar_of(file("x"))
-    chain, stat = ingest(snapshots, below, upper)
+    chain, stat = ingest(every, below, upper)
     assert below == stat_below.diff_id == "sha256:" + hashlib.sha256(BASE).hexdigest()
     text = f"{below} {stat.diff_id}".encode()
     assert chain == "sha256:" + hashlib.sha256(text).hexdigest()
-    assert snapshots.has_layer(chain)
-    assert snapshots.layer_usage(below).size == 3 + 3 + 3 + 1
+    assert every.has_layer(chain)
+    assert every.layer_usage(below).size == 3 + 3 + 3 + 1
 
 
-def test_an_equal_layer_is_kept_as_it_is(snapshots):
-    first, _ = ingest(snapshots, None, BASE)
-    again, stat = ingest(snapshots, None, BASE)
+def test_an_equal_layer_is_kept_as_it_is(every):
+    first, _ = ingest(every, None, BASE)
+    again, stat = ingest(every, None, BASE)
     assert first == again
     assert stat.size == 10
 
@@ -160,30 +172,30 @@ def test_committing_twice_gives_the_same_layer_and_export_gives_its_tar(snapshot
     assert tarfile.open(fileobj=out).getnames() == ["d", "d/.wh.a", "new"]
 
 
-def test_a_taken_key_and_a_missing_parent_are_refused(snapshots):
-    snapshots.prepare(KEY, None)
+def test_a_taken_key_and_a_missing_parent_are_refused(every):
+    every.prepare(KEY, None)
     with pytest.raises(AlreadyExists):
-        snapshots.prepare(KEY, None)
+        every.prepare(KEY, None)
     with pytest.raises(NotFound):
-        snapshots.prepare(SnapshotKey("b"), "sha256:" + "0" * 64)
+        every.prepare(SnapshotKey("b"), "sha256:" + "0" * 64)
     with pytest.raises(NotFound):
-        ingest(snapshots, "sha256:" + "0" * 64, BASE)
+        ingest(every, "sha256:" + "0" * 64, BASE)
 
 
 @pytest.mark.parametrize("key", ["", ".", "..", "a/b", "../x", "a\0", "-x", "x" * 129])
-def test_a_key_that_could_leave_the_store_is_refused(snapshots, key):
+def test_a_key_that_could_leave_the_store_is_refused(every, key):
     with pytest.raises(InvalidParameter):
-        snapshots.prepare(SnapshotKey(key), None)
+        every.prepare(SnapshotKey(key), None)
 
 
-def test_removing_is_idempotent(snapshots):
-    chain, _ = ingest(snapshots, None, BASE)
-    snapshots.prepare(KEY, chain)
+def test_removing_is_idempotent(every):
+    chain, _ = ingest(every, None, BASE)
+    every.prepare(KEY, chain)
     for _ in range(2):
-        snapshots.remove(KEY)
-        snapshots.remove_layer(chain)
-    assert not snapshots.has_layer(chain)
-    snapshots.prepare(KEY, None)
+        every.remove(KEY)
+        every.remove_layer(chain)
+    assert not every.has_layer(chain)
+    every.prepare(KEY, None)
 
 
 def test_repair_keeps_what_is_named_and_removes_the_rest(snapshots, tmp_path):
@@ -199,14 +211,14 @@ def test_repair_keeps_what_is_named_and_removes_the_rest(snapshots, tmp_path):
     assert snapshots.repair([KEY], [kept]) == []
 
 
-def test_unmounting_what_is_not_mounted_is_no_error(snapshots, tmp_path):
-    snapshots.unmount(tmp_path)
+def test_unmounting_what_is_not_mounted_is_no_error(every, tmp_path):
+    every.unmount(tmp_path)
 
 
-def test_export_of_an_unpacked_layer_gives_the_bytes_it_came_from(snapshots):
-    chain, _ = ingest(snapshots, None, BASE)
+def test_export_of_an_unpacked_layer_gives_the_bytes_it_came_from(every):
+    chain, _ = ingest(every, None, BASE)
     out = io.BytesIO()
-    snapshots.export_layer(chain, None, out)
+    every.export_layer(chain, None, out)
     assert out.getvalue() == BASE
 
 
@@ -228,3 +240,33 @@ def test_a_failure_at_any_step_leaves_no_trace(snapshots, tmp_path, monkeypatch,
     assert not any((tmp_path / "store/layers").iterdir())
     assert not any((tmp_path / "store/l").iterdir())
     assert ingest(snapshots, None, BASE)[1].size == 10
+
+
+def test_ancestry_and_statistics_of_a_layer_are_remembered(every):
+    below, _ = ingest(every, None, BASE)
+    upper = tar_of(file("x", b"12345"))
+    chain, stat = ingest(every, below, upper)
+    assert list(every.ancestry(chain)) == [chain, below]
+    assert every.layer_stat(chain) == stat
+    assert stat.tar_size == len(upper)
+    for missing in (every.ancestry, every.layer_stat, every.layer_usage):
+        with pytest.raises(NotFound):
+            missing("sha256:" + "0" * 64)
+
+
+def test_another_layer_than_announced_is_refused(every):
+    for expected in ({"diff_id": "sha256:" + "0" * 64}, {"digest": "sha256:" + "0" * 64}):
+        with pytest.raises(InvalidParameter):
+            ingest(every, None, BASE, **expected)
+    assert not every.has_layer("sha256:" + hashlib.sha256(BASE).hexdigest())
+
+
+def test_using_a_snapshot_that_does_not_exist_is_an_error(every, tmp_path):
+    for use in (
+        lambda: every.mount(KEY, tmp_path),
+        lambda: every.commit(KEY, None),
+        lambda: every.changes(KEY, None),
+        lambda: every.usage(KEY),
+    ):
+        with pytest.raises(NotFound):
+            use()

@@ -3,12 +3,14 @@
 import gzip
 import hashlib
 import io
+import os
 
 import pytest
 import zstandard
 from tests.support.archives import file, folder, hardlink, symlink, tar_of
 
 from pinnace.contracts.snapshots import SnapshotKey
+from pinnace.errors import Internal
 from pinnace.host.snapshots.overlay import OverlaySnapshots
 from pinnace.host.snapshots.skeleton import _DIRECTORIES, _FILES
 
@@ -125,3 +127,48 @@ def test_a_hundred_layers_mount(snapshots, mounted):
     for number in range(120):
         chain, _ = snapshots.ingest_layer(chain, io.BytesIO(tar_of(file(f"f{number}"))))
     assert len(shown(mounted(chain))) == 120
+
+
+@pytest.mark.parametrize("layers", [1, 120])
+def test_a_storage_path_with_separators_in_it_works(tmp_path, layers):
+    snapshots = OverlaySnapshots(tmp_path / "st,o:re\\x")
+    chain = None
+    for number in range(layers):
+        chain, _ = snapshots.ingest_layer(chain, io.BytesIO(tar_of(file(f"f{number}"))))
+    snapshots.prepare(KEY, chain)
+    target = tmp_path / "mnt"
+    target.mkdir()
+    snapshots.mount(KEY, target)
+    try:
+        assert (target / "f0").exists()
+        (target / "new").write_bytes(b"x")
+    finally:
+        snapshots.unmount(target)
+    assert [change.path for change in snapshots.changes(KEY, chain)] == ["/new"]
+
+
+def test_a_tree_deeper_than_any_path_can_be_removed(snapshots, mounted):
+    root = mounted(None)
+    descriptor = os.open(root, os.O_RDONLY)
+    for _ in range(3000):
+        os.mkdir("deep", dir_fd=descriptor)
+        below = os.open("deep", os.O_RDONLY, dir_fd=descriptor)
+        os.close(descriptor)
+        descriptor = below
+    os.close(descriptor)
+    snapshots.usage(KEY)
+    with pytest.raises(Internal, match="File name too long"):
+        snapshots.commit(KEY, None)
+    snapshots.unmount(root)
+    snapshots.remove(KEY)
+    snapshots.prepare(KEY, None)
+
+
+def test_a_damaged_layer_is_never_exported_silently(snapshots, tmp_path):
+    chain, _ = snapshots.ingest_layer(None, io.BytesIO(tar_of(file("a", b"12345"))))
+    (tmp_path / "store/layers" / chain[7:] / "diff/a").write_bytes(b"54321")
+    with pytest.raises(Internal, match="damaged"):
+        snapshots.export_layer(chain, None, io.BytesIO())
+    (tmp_path / "store/layers" / chain[7:] / "diff/a").unlink()
+    with pytest.raises(Internal, match="damaged"):
+        snapshots.export_layer(chain, None, io.BytesIO())

@@ -86,8 +86,10 @@ def mount_overlay(
     if len(os.fsencode(data)) < _PAGE:
         mount("overlay", target, "overlay", data=data)
         return
+    # Overlayfs takes backslashes away here, too, but not from `lowerdir+`
+    # (fs/overlayfs/params.c: ovl_mount_dir, ovl_mount_dir_noesc).
     settings = [("lowerdir+", path) for path in lower]
-    settings += [("upperdir", upper), ("workdir", work)]
+    settings += [("upperdir", _escape(upper)), ("workdir", _escape(work))]
     settings += [(key, value) for key, _, value in (option.partition("=") for option in options)]
     _mount_by_steps("overlay", target, settings)
 

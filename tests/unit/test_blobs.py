@@ -1,0 +1,71 @@
+"""Content by digest."""
+
+import hashlib
+import io
+
+import pytest
+from tests.support.archives import file, hardlink, symlink, tar_of
+
+from pinnace.errors import InvalidParameter, NotFound
+from pinnace.host.content.blobs import BlobContent
+
+
+@pytest.fixture
+def content(tmp_path):
+    return BlobContent(tmp_path)
+
+
+def test_what_is_ingested_can_be_opened_listed_and_deleted(content):
+    digest, size = content.ingest(io.BytesIO(b"hello"))
+    assert digest == "sha256:" + hashlib.sha256(b"hello").hexdigest()
+    assert size == content.size(digest) == 5
+    with content.open(digest) as blob:
+        assert blob.read() == b"hello"
+    assert list(content.digests()) == [(digest, 5)]
+    content.delete(digest)
+    content.delete(digest)
+    with pytest.raises(NotFound):
+        content.open(digest)
+    with pytest.raises(NotFound):
+        content.size(digest)
+
+
+def test_a_wrong_digest_or_too_many_bytes_leave_nothing(content, tmp_path):
+    with pytest.raises(InvalidParameter, match="instead of"):
+        content.ingest(io.BytesIO(b"x"), expected="sha256:" + "0" * 64)
+    with pytest.raises(InvalidParameter, match="larger"):
+        content.ingest(io.BytesIO(b"x" * 10), limit=9)
+    assert list(content.digests()) == []
+    assert not any((tmp_path / "incoming").iterdir())
+
+
+@pytest.mark.parametrize(
+    "digest", ["sha256:../x", "sha512:" + "0" * 128, "x", "sha256:" + "A" * 64]
+)
+def test_a_digest_that_could_be_a_path_is_refused(content, digest):
+    with pytest.raises(InvalidParameter):
+        content.open(digest)
+
+
+def test_an_archives_links_lead_inside_of_it(content):
+    tar = tar_of(
+        file("a/layer.tar", b"1"),
+        symlink("b/layer.tar", "../a/layer.tar"),
+        hardlink("c", "a/layer.tar"),
+        symlink("out", "../../etc/passwd"),
+        symlink("loop", "loop"),
+        symlink("abs", "/a/layer.tar"),
+    )
+    with content.receive_archive(io.BytesIO(tar)) as archive:
+        for name in ("a/layer.tar", "b/layer.tar", "c", "abs", "./a//layer.tar"):
+            with archive.open(name) as found:
+                assert found.read() == b"1"
+        for name in ("out", "loop", "missing", "../a/layer.tar"):
+            assert not archive.has(name)
+
+
+def test_repair_sweeps_what_an_earlier_process_left(content, tmp_path):
+    (tmp_path / "incoming/archive-x").mkdir()
+    (tmp_path / "incoming/blob-x").touch()
+    assert len(content.repair()) == 2
+    assert content.repair() == []
