@@ -31,10 +31,12 @@ DEADLINE_S = 30
 @pytest.fixture(scope="module", params=sorted(ENGINES))
 def engine(request):
     root = Path(tempfile.mkdtemp(prefix="pnt-cli-", dir="/var/tmp"))
-    with ENGINES[request.param](root) as running:
-        running.load(images.busybox_archive())
-        yield running
-    remove_root(root)
+    try:
+        with ENGINES[request.param](root) as running:
+            running.load(images.busybox_archive())
+            yield running
+    finally:
+        remove_root(root)
 
 
 @pytest.fixture
