@@ -260,11 +260,44 @@ async def test_predefined_networks_are_not_changed():
         await service.disconnect("host", "web")
 
 
-async def test_asking_the_default_bridge_for_an_address_is_refused():
+def asking_for(address: str) -> EndpointSettings:
+    return EndpointSettings(ipam_config=EndpointIPAMConfig(ipv4_address=address))
+
+
+async def test_the_default_bridge_gives_the_address_that_was_asked_for():
     service = await a_ready_service(FakeNetStack())
-    asked = EndpointSettings(ipam_config=EndpointIPAMConfig(ipv4_address="172.17.0.9"))
+    mine = await service.attach(a_request(1, endpoint=asking_for("172.17.0.9")))
+    assert mine.endpoint.ip_address == "172.17.0.9"
+    assert mine.endpoint.mac_address == "02:42:ac:11:00:09"
+    await service.detach(mine)
+    again = await service.attach(a_request(1, endpoint=mine.endpoint))
+    assert again.endpoint.ip_address == "172.17.0.9"
+
+
+async def test_a_taken_address_is_refused_with_the_name_of_who_has_it():
+    stack = FakeNetStack()
+    service = await a_ready_service(stack)
+    other = await service.attach(a_request(1))
+    with pytest.raises(Forbidden, match=r"Address already in use: 172\.17\.0\.2: container "):
+        await service.attach(a_request(2, endpoint=asking_for("172.17.0.2")))
+    with pytest.raises(Forbidden, match=r"in use: 172\.17\.0\.1: reserved"):
+        await service.attach(a_request(2, endpoint=asking_for("172.17.0.1")))
+    await service.detach(other)
+    await service.attach(a_request(2, endpoint=asking_for("172.17.0.2")))
+
+
+@pytest.mark.parametrize("address", ["172.18.0.9", "nonsense", "::1"])
+async def test_an_address_outside_the_subnet_is_refused(address):
+    service = await a_ready_service(FakeNetStack())
+    with pytest.raises(InvalidParameter, match=address):
+        await service.attach(a_request(endpoint=asking_for(address)))
+
+
+@pytest.mark.parametrize("network", ["host", "none"])
+async def test_networks_without_addresses_refuse_to_give_one(network):
+    service = await a_ready_service(FakeNetStack())
     with pytest.raises(InvalidParameter, match="supported on user defined networks only"):
-        await service.attach(a_request(endpoint=asked))
+        await service.attach(a_request(network=network, endpoint=asking_for("172.17.0.9")))
 
 
 async def test_a_hardware_address_asked_for_is_kept_over_restarts():

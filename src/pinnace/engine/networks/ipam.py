@@ -23,10 +23,15 @@ _DEFAULT_POOLS = (
 
 
 class AddressInUse(Forbidden):
-    """Somebody has the address."""
+    """Somebody has the address.
 
-    def __init__(self) -> None:
-        super().__init__("Address already in use")
+    Args:
+        detail: Which address, and who has it; "" adds nothing to the text.
+    """
+
+    def __init__(self, detail: str = "") -> None:
+        text = "Address already in use"
+        super().__init__(f"{text}: {detail}" if detail else text)
 
 
 class NoAddressLeft(Unavailable):

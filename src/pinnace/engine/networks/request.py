@@ -3,7 +3,7 @@
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
-from ipaddress import IPv4Address
+from ipaddress import AddressValueError, IPv4Address
 
 from pinnace.errors import InvalidParameter
 from pinnace.model.endpoint import EndpointSettings, PortMap
@@ -40,15 +40,20 @@ class AttachRequest:
     publish_all: bool = False
 
 
-def check_request(request: AttachRequest, network: str) -> None:
+def check_request(request: AttachRequest, network: str, *, addressed: bool) -> None:
     """Refuse what a predefined network cannot give.
+
+    Args:
+        request: What is asked for.
+        network: The network's name.
+        addressed: The network gives addresses, so that one may be asked for.
 
     Raises:
         InvalidParameter: An address or an alias was asked for; Docker's words.
     """
     asked = request.endpoint or EndpointSettings()
     trouble: list[str] = []
-    if asked.ipam_config is not None and asked.ipam_config.ipv4_address:
+    if not addressed and asked.ipam_config is not None and asked.ipam_config.ipv4_address:
         trouble.append("user specified IP address is supported on user defined networks only")
     if asked.aliases:
         trouble.append(
@@ -59,6 +64,27 @@ def check_request(request: AttachRequest, network: str) -> None:
             f"invalid config for network {network}: invalid endpoint settings:\n"
             + "\n".join(trouble)
         )
+
+
+def wanted_address(request: AttachRequest) -> IPv4Address | None:
+    """Return the IPv4 address that was asked for; None: any.
+
+    Raises:
+        InvalidParameter: It cannot be read, or an IPv6 address was asked for.
+    """
+    asked = request.endpoint.ipam_config if request.endpoint is not None else None
+    if asked is None:
+        return None
+    if asked.ipv6_address:
+        raise InvalidParameter(
+            f"no configured subnet contains IP address {asked.ipv6_address}: IPv6 is not enabled"
+        )
+    if not asked.ipv4_address:
+        return None
+    try:
+        return IPv4Address(asked.ipv4_address)
+    except AddressValueError as exc:
+        raise InvalidParameter(f"invalid IPv4 address: {asked.ipv4_address}") from exc
 
 
 def choose_mac(request: AttachRequest, address: IPv4Address) -> str:

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from pinnace.contracts.netstack import BridgeSpec, EndpointSpec, NetStack, Published
 from pinnace.engine.filters import Filters
 from pinnace.engine.networks import publish
-from pinnace.engine.networks.ipam import AddressPool, choose_gateway
+from pinnace.engine.networks.ipam import AddressInUse, AddressPool, choose_gateway
 from pinnace.engine.networks.predefined import (
     BRIDGE,
     HOST,
@@ -23,7 +23,12 @@ from pinnace.engine.networks.predefined import (
     predefined_networks,
     selects,
 )
-from pinnace.engine.networks.request import AttachRequest, check_request, choose_mac
+from pinnace.engine.networks.request import (
+    AttachRequest,
+    check_request,
+    choose_mac,
+    wanted_address,
+)
 from pinnace.errors import (
     AlreadyExists,
     Conflict,
@@ -148,10 +153,11 @@ class NetworkService:
         Raises:
             NetworkNotFound: No such network.
             InvalidParameter: A port or an address cannot be read, or is not for this network.
+            Forbidden: The address asked for is somebody's.
             Internal: A host port is taken, no address is left, or the host refused; Docker's text.
         """
         network = self.get(request.network)
-        check_request(request, network.name)
+        check_request(request, network.name, addressed=network.name == BRIDGE)
         if network.name == HOST:
             attachment = self._placed(request, network, sandbox_path="")
         elif network.name == NONE:
@@ -317,10 +323,11 @@ class NetworkService:
             publish_all=request.publish_all,
             default_ip=self._config.default_binding,
         )
+        asked = wanted_address(request)
         endpoint_id, stack = self._token(), self._stack
         try:
             async with AsyncExitStack() as undo:
-                address = self._addresses().allocate()
+                address = self._allocate(asked)
                 undo.callback(self._addresses().release, address)
                 mac = choose_mac(request, address)
                 await stack.ensure_bridge(self._bridge_spec())
@@ -332,7 +339,7 @@ class NetworkService:
                 undo.push_async_callback(_undo, partial(stack.remove_sandbox, sandbox))
                 await stack.publish(ports)
                 undo.pop_all()
-        except InvalidParameter:
+        except (InvalidParameter, AddressInUse):
             raise
         except PinnaceError as exc:
             raise Internal(_setup_text(request, endpoint_id, exc)) from exc
@@ -348,6 +355,16 @@ class NetworkService:
             ),
             ports=publish.port_map(ports, request.exposed),
         )
+
+    def _allocate(self, asked: IPv4Address | None) -> IPv4Address:
+        """Give out an address; a refusal names the container that has it."""
+        try:
+            return self._addresses().allocate(asked)
+        except AddressInUse:
+            owners = (a for a in self._bridged() if a.endpoint.ip_address == str(asked))
+            owner = next(owners, None)
+            holder = f"container {owner.container_name}" if owner else "reserved by the network"
+            raise AddressInUse(f"{asked}: {holder}") from None
 
     def _placed(
         self, request: AttachRequest, network: Network, *, sandbox_path: str, endpoint_id: str = ""
