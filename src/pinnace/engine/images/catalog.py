@@ -1,7 +1,8 @@
 """The images this engine knows, in memory, and what a reference means among them; pure."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 from pinnace.contracts.image_store import ImageChange, ImageState
 from pinnace.errors import ImageNotFound, InvalidParameter
@@ -14,6 +15,13 @@ _ID = re.compile(r"(?:sha256:)?([0-9a-f]{1,64})")
 _FULL_ID = re.compile(r"(?:sha256:)?([0-9a-f]{64})")
 
 
+@dataclass(frozen=True, slots=True)
+class _Index:
+    tags: Mapping[ImageId, list[str]]
+    digests: Mapping[ImageId, list[str]]
+    children: Mapping[str, list[ImageId]]
+
+
 class Catalog:
     """A mirror of the store; changed only by `apply`, after the store was."""
 
@@ -21,9 +29,11 @@ class Catalog:
         self.images: dict[ImageId, ImageRecord] = dict(state.images)
         self.tags: dict[str, ImageId] = dict(state.tags)
         self.digests: dict[str, ImageId] = dict(state.digests)
+        self._index: _Index | None = None
 
     def apply(self, change: ImageChange) -> None:
         """Follow what the store did."""
+        self._index = None
         for image in change.put:
             self.images[image.record.id] = image.record
         for record in change.update:
@@ -70,21 +80,30 @@ class Catalog:
 
     def tags_of(self, image: ImageId) -> list[str]:
         """Return the familiar tags of an image, sorted."""
-        return _familiar(self.tags, image)
+        return self._indexed().tags.get(image, [])
 
     def digests_of(self, image: ImageId) -> list[str]:
         """Return the familiar digest references of an image, sorted."""
-        return _familiar(self.digests, image)
+        return self._indexed().digests.get(image, [])
 
     def children_of(self, image: ImageId) -> list[ImageId]:
         """Return the images committed or built on top of `image`."""
-        return [record.id for record in self.images.values() if record.parent == image]
+        return self._indexed().children.get(image, [])
 
     def chains(self) -> Iterator[ChainId]:
         """Yield every layer that an image stands on; some more than once."""
         for record in self.images.values():
             for layer in record.layers:
                 yield layer.chain
+
+    def _indexed(self) -> _Index:
+        """Return the images' names and children, computed once after each change."""
+        if self._index is None:
+            children: dict[str, list[ImageId]] = {}
+            for record in self.images.values():
+                children.setdefault(record.parent, []).append(record.id)
+            self._index = _Index(_familiar(self.tags), _familiar(self.digests), children)
+        return self._index
 
     def _get(self, image: ImageId, ref: str) -> ImageRecord:
         found = self.images.get(image)
@@ -100,9 +119,8 @@ class Catalog:
         raise ImageNotFound(ref)
 
 
-def _familiar(references: dict[str, ImageId], image: ImageId) -> list[str]:
-    return sorted(
-        parse_reference(reference).familiar()
-        for reference, target in references.items()
-        if target == image
-    )
+def _familiar(references: dict[str, ImageId]) -> dict[ImageId, list[str]]:
+    found: dict[ImageId, list[str]] = {}
+    for reference, image in references.items():
+        found.setdefault(image, []).append(parse_reference(reference).familiar())
+    return {image: sorted(names) for image, names in found.items()}

@@ -28,7 +28,7 @@ def apply_changes(config: ContainerConfig, changes: Iterable[str]) -> ContainerC
         word, _, rest = line.strip().partition(" ")
         change = _INSTRUCTIONS.get(word.upper())
         if change is None:
-            raise InvalidParameter(f"{word.lower() or line!r} is not a valid change command")
+            raise InvalidParameter(f"{word.lower() or line} is not a valid change command")
         if not rest.strip():
             raise InvalidParameter(f"{word.upper()} requires at least one argument")
         config = change(config, rest.strip())

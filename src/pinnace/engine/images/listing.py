@@ -252,4 +252,4 @@ def _shared_layers(catalog: Catalog) -> frozenset[ChainId]:
 
 
 def _has_name(catalog: Catalog, image: ImageId) -> bool:
-    return image in catalog.tags.values() or image in catalog.digests.values()
+    return bool(catalog.tags_of(image) or catalog.digests_of(image))

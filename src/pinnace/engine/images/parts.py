@@ -53,7 +53,9 @@ class ImageParts:
         snapshots: Holds the layers.
         content: Receives archives.
         users: Containers that use an image.
-        offload: Runs blocking work.
+        offload: Runs short blocking work.
+        transfer: Runs work that waits for clients; a pool of its own, or slow clients could keep
+            containers from starting.
         publish: Takes events.
         host: What this host runs.
     """
@@ -63,5 +65,6 @@ class ImageParts:
     content: Content
     users: ImageUsers
     offload: Offload
+    transfer: Offload
     publish: Publish
     host: Platform

@@ -48,7 +48,8 @@ class ImageService:
         snapshots: Holds the layers.
         content: Receives archives.
         users: Containers that use an image.
-        offload: Runs blocking work.
+        offload: Runs short blocking work.
+        transfer: Runs work that waits for clients; None: `offload` does.
         publish: Takes events.
         host: What this host runs.
     """
@@ -64,8 +65,18 @@ class ImageService:
         offload: Offload,
         publish: Publish,
         host: Platform,
+        transfer: Offload | None = None,
     ) -> None:
-        self._parts = ImageParts(store, snapshots, content, users, offload, publish, host)
+        self._parts = ImageParts(
+            store=store,
+            snapshots=snapshots,
+            content=content,
+            users=users,
+            offload=offload,
+            transfer=transfer or offload,
+            publish=publish,
+            host=host,
+        )
         self._library = ImageLibrary(self._parts, state)
 
     @property

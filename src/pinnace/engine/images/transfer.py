@@ -59,7 +59,7 @@ async def save_archive(
         try:
             with library.leases.hold(chains):
                 writer = ArchiveWriter(parts.snapshots, outlet)
-                await parts.offload(functools.partial(writer.write, images))
+                await parts.transfer(functools.partial(writer.write, images))
         finally:
             outlet.end()
 
@@ -82,7 +82,7 @@ async def with_upload(
     """
     inlet = ByteInlet()
     upload = asyncio.create_task(inlet.feed_all(stream), name="archive upload")
-    worker = asyncio.ensure_future(parts.offload(functools.partial(work, inlet)))
+    worker = asyncio.ensure_future(parts.transfer(functools.partial(work, inlet)))
     try:
         return await asyncio.shield(worker)
     finally:
