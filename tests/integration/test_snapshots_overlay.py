@@ -4,6 +4,9 @@ import gzip
 import hashlib
 import io
 import os
+import subprocess
+import sys
+import time
 
 import pytest
 import zstandard
@@ -172,3 +175,32 @@ def test_a_damaged_layer_is_never_exported_silently(snapshots, tmp_path):
     (tmp_path / "store/layers" / chain[7:] / "diff/a").unlink()
     with pytest.raises(Internal, match="damaged"):
         snapshots.export_layer(chain, None, io.BytesIO())
+
+
+UNPACK = """
+import sys
+from pathlib import Path
+from pinnace.host.snapshots.overlay import OverlaySnapshots
+OverlaySnapshots(Path(sys.argv[1])).ingest_layer(None, sys.stdin.buffer.raw)
+"""
+
+
+def test_a_killed_process_leaves_only_what_repair_sweeps(tmp_path):
+    store = tmp_path / "store"
+    tar = tar_of(file("first", b"x" * 1_000_000), file("second", b"y" * 4_000_000))
+    with subprocess.Popen(
+        [sys.executable, "-c", UNPACK, str(store)], stdin=subprocess.PIPE
+    ) as child:
+        child.stdin.write(tar[:3_000_000])
+        child.stdin.flush()
+        deadline = time.monotonic() + 20
+        while not list(store.glob("tmp/*/diff/first")) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        child.kill()
+    snapshots = OverlaySnapshots(store)
+    assert list(store.glob("tmp/*/diff/first"))
+    assert not any((store / "layers").iterdir())
+    assert len(snapshots.repair([], [])) == 1
+    assert not any((store / "tmp").iterdir())
+    chain, _ = snapshots.ingest_layer(None, io.BytesIO(tar))
+    assert snapshots.has_layer(chain)
