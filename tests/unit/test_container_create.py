@@ -178,7 +178,18 @@ def test_memory_without_swap_allows_as_much_swap():
 def test_log_options_of_the_daemon_hold_for_its_own_driver_only():
     mine = LogConfig(type="local", config={"max-file": "2"})
     assert completed(log_config=mine).log_config.config == {"max-size": "1m", "max-file": "2"}
-    assert completed(log_config=LogConfig(type="none")).log_config.config is None
+    assert completed(log_config=LogConfig(type="none")).log_config.config == {}
+
+
+def test_log_options_hold_without_a_driver_of_their_own():
+    asked = completed(log_config=LogConfig(config={"max-file": "2"})).log_config
+    assert asked == LogConfig(type="local", config={"max-size": "1m", "max-file": "2"})
+
+
+def test_an_unknown_stop_signal_is_refused_at_create():
+    config = ContainerConfig(cmd=["true"], stop_signal="WHAT")
+    with pytest.raises(InvalidParameter, match="invalid signal: WHAT"):
+        create.check_config(config, lenient_hostname=False)
 
 
 @pytest.mark.parametrize(

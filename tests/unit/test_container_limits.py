@@ -45,11 +45,11 @@ BARE = some_facts(cgroup=CgroupLayout(version=1))
         ),
         (
             {"nano_cpus": 1, "cpu_period": 1000},
-            "Conflicting options: Nano CPUs and CPU Period cannot both be set.",
+            "Conflicting options: Nano CPUs and CPU Period cannot both be set",
         ),
         (
             {"nano_cpus": 1, "cpu_quota": 1000},
-            "Conflicting options: Nano CPUs and CPU Quota cannot both be set.",
+            "Conflicting options: Nano CPUs and CPU Quota cannot both be set",
         ),
         (
             {"cpu_period": 999},
@@ -60,9 +60,12 @@ BARE = some_facts(cgroup=CgroupLayout(version=1))
             {"cpuset_cpus": "0-7"},
             "Requested CPUs are not available - requested 0-7, available: 0-3",
         ),
-        ({"cpuset_cpus": "x"}, "Invalid value x for cpuset cpus"),
-        ({"cpuset_cpus": "3-1"}, "Invalid value 3-1 for cpuset cpus"),
-        ({"cpuset_cpus": "0-999999999999"}, "Invalid value 0-999999999999 for cpuset cpus"),
+        ({"cpuset_cpus": "x"}, "Invalid value x for cpuset cpus: invalid format: x"),
+        ({"cpuset_cpus": "3-1"}, "Invalid value 3-1 for cpuset cpus: invalid format: 3-1"),
+        (
+            {"cpuset_cpus": "0-999999999999"},
+            "Invalid value 0-999999999999 for cpuset cpus: invalid format: 0-999999999999",
+        ),
         (
             {"cpuset_mems": "1"},
             "Requested memory nodes are not available - requested 1, available: 0",

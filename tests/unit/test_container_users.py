@@ -69,7 +69,7 @@ def test_added_groups_come_by_name_and_by_number():
         ("broken", "unable to find user broken: no matching entries in passwd file"),
         ("4294967296", "uids and gids must be in range 0-2147483647"),
         ("0:2147483648", "uids and gids must be in range 0-2147483647"),
-        ("-1", "unable to find user -1: no matching entries in passwd file"),
+        ("-1", "uids and gids must be in range 0-2147483647"),
         ("1_0", "unable to find user 1_0: no matching entries in passwd file"),
     ],
 )

@@ -142,7 +142,7 @@ async def test_the_end_is_told_and_everything_let_go(one):
     exec_id = await one.create("false")
     await one.execs.start(exec_id, ExecStartParams(detach=True))
     await one.execs.on_exit(Exit(exec_id, 1, 1))
-    assert one.events.actions == ["exec_create: false", "exec_start: false", "exec_die"]
+    assert one.events.actions == ["exec_create: false ", "exec_start: false ", "exec_die"]
     assert one.events.events[-1].attributes["exitCode"] == "1"
     assert one.tasks.steps == ["create", "release", "forget"]
     assert one.execs.ids_of(one.container.id) == []
@@ -232,7 +232,7 @@ async def test_only_a_running_container_has_execs(one, status, text):
 async def test_requests_that_cannot_be_meant_are_refused(one):
     with pytest.raises(InvalidParameter, match="No exec command specified"):
         await one.execs.create("web", ExecConfig())
-    with pytest.raises(InvalidParameter, match="Invalid detach keys"):
+    with pytest.raises(InvalidParameter, match="Invalid escape keys"):
         await one.create(detach_keys="ctrl-")
     with pytest.raises(ContainerNotFound):
         await one.execs.create("nobody", ExecConfig(cmd=["true"]))

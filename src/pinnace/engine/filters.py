@@ -60,7 +60,7 @@ class Filters:
             return default
         found = {_truth(value) for value in values}
         if len(found) != 1 or None in found:
-            raise InvalidParameter(f"invalid filter '{key}={values}'")
+            raise InvalidParameter(f"invalid filter '{key}=[{' '.join(values)}]'")
         return found == {True}
 
 

@@ -52,8 +52,8 @@ class AttachParams:
     framed: bool = True
 
 
-def parse_detach_keys(keys: str | None) -> bytes:
-    """Return the byte sequence of "ctrl-p,q" notation.
+def parse_detach_keys(keys: str | None, *, called: str = "detach") -> bytes:
+    """Return the byte sequence of "ctrl-p,q" notation; `called` is for the failure's text.
 
     Raises:
         InvalidParameter: A part is neither one character nor `ctrl-` with a letter or one of
@@ -61,10 +61,10 @@ def parse_detach_keys(keys: str | None) -> bytes:
     """
     if not keys:
         return DEFAULT_DETACH_KEYS
-    return bytes(_key_byte(part, keys) for part in keys.split(","))
+    return bytes(_key_byte(part, keys, called) for part in keys.split(","))
 
 
-def _key_byte(part: str, keys: str) -> int:
+def _key_byte(part: str, keys: str, called: str) -> int:
     if len(part) == 1 and part.isascii():
         return ord(part)
     name = part.removeprefix("ctrl-")
@@ -73,7 +73,7 @@ def _key_byte(part: str, keys: str) -> int:
             return ord(name.lower()) - ord("a") + 1
         if name in _CONTROL:
             return _CONTROL[name]
-    raise InvalidParameter(f"Invalid detach keys ({keys}) provided")
+    raise InvalidParameter(f"Invalid {called} keys ({keys}) provided")
 
 
 class AttachPlan:

@@ -6,6 +6,7 @@ from typing import TypeVar
 
 from msgspec.structs import replace
 
+from pinnace.engine.containers.signals import parse_signal
 from pinnace.errors import InvalidParameter, NotFound, NotSupported
 from pinnace.model.container import (
     ContainerConfig,
@@ -137,6 +138,8 @@ def check_config(config: ContainerConfig, *, lenient_hostname: bool) -> None:
             f"the working directory '{config.working_dir}' is invalid, it needs to be an absolute"
             " path"
         )
+    if config.stop_signal:
+        parse_signal(config.stop_signal)
     if config.healthcheck is not None:
         _check_health(config.healthcheck)
 
@@ -157,15 +160,17 @@ def _check_health(health: HealthConfig) -> None:
         raise InvalidParameter(f"unknown type '{health.test[0]}' in Healthcheck")
 
 
-def check_host_config(host: HostConfig, *, runtimes: Mapping[str, object]) -> None:
+def check_host_config(
+    host: HostConfig, *, runtimes: Mapping[str, object], default_log: str = "local"
+) -> None:
     """Check what needs no look at the host's resources.
 
     Raises:
         InvalidParameter: It cannot be meant.
         NotSupported: It is understood, but not done by this engine; the text says so.
     """
-    _check_restart(host)
-    _check_log(host.log_config)
+    check_restart(host)
+    _check_log(host.log_config, default_log)
     if host.isolation not in {"", "default"}:
         raise InvalidParameter(f"invalid isolation '{host.isolation}' on linux")
     if host.runtime and host.runtime not in runtimes:
@@ -198,7 +203,12 @@ def _go_lists(lists: list[list[str]]) -> str:
     return "[" + " ".join("[" + " ".join(words) + "]" for words in lists) + "]"
 
 
-def _check_restart(host: HostConfig) -> None:
+def check_restart(host: HostConfig) -> None:
+    """Check the restart policy, and that it goes with automatic removal.
+
+    Raises:
+        InvalidParameter: It cannot be meant.
+    """
     policy = host.restart_policy
     if policy.name not in {"", *_RESTART_POLICIES}:
         raise InvalidParameter(
@@ -245,12 +255,12 @@ def check_network(config: ContainerConfig, host: HostConfig) -> None:
             raise InvalidParameter(f"conflicting options: {text}")
 
 
-def _check_log(log: LogConfig) -> None:
+def _check_log(log: LogConfig, default: str) -> None:
     if log.type and log.type not in LOG_DRIVERS:
         raise InvalidParameter(f"logger: no log driver named '{log.type}' is registered")
     for key, value in (log.config or {}).items():
         if key not in _LOG_OPTIONS:
-            raise InvalidParameter(f"unknown log opt '{key}' for {log.type} log driver")
+            raise InvalidParameter(f"unknown log opt '{key}' for {log.type or default} log driver")
         if key == "max-size" and value != "-1":
             parse_size(value)
         if key == "max-file" and not (value.isdigit() and int(value) > 0):
@@ -283,10 +293,9 @@ def complete_host_config(
     if host.memory > 0 and swap == 0:
         swap = host.memory * 2
     log = host.log_config
-    if not log.type:
-        log = default_log
-    elif log.type == default_log.type:
-        log = LogConfig(type=log.type, config={**(default_log.config or {}), **(log.config or {})})
+    kind = log.type or default_log.type
+    inherited = (default_log.config or {}) if kind == default_log.type else {}
+    log = LogConfig(type=kind, config={**inherited, **(log.config or {})})
     return replace(
         host,
         network_mode="bridge" if host.network_mode in {"", "default"} else host.network_mode,
@@ -294,6 +303,8 @@ def complete_host_config(
             name=policy.name or "no", maximum_retry_count=policy.maximum_retry_count
         ),
         memory_swap=swap,
+        # The CLI says -1 for "not given"; dockerd shows that as null.
+        memory_swappiness=None if host.memory_swappiness == -1 else host.memory_swappiness,
         log_config=log,
         ipc_mode=host.ipc_mode or params.default_ipc or "private",
         cgroupns_mode=host.cgroupns_mode or params.default_cgroupns or cgroupns,

@@ -18,7 +18,7 @@ from pinnace.engine.containers.names import random_name
 from pinnace.engine.containers.registry import ContainerRegistry
 from pinnace.engine.containers.runner import Runner
 from pinnace.engine.volumes.service import VolumeService, data_directory
-from pinnace.errors import InvalidParameter, NetworkNotFound
+from pinnace.errors import ContainerNotFound, InvalidParameter, NetworkNotFound, NotFound
 from pinnace.model.container import (
     Container,
     ContainerConfig,
@@ -116,6 +116,8 @@ class Creation:
             lenient=params.lenient_mount_options,
         )
         networks = self._networks(params, host)
+        if host.network_mode == "host" and host.port_bindings:
+            warnings.append("Published ports are discarded when using host network mode")
         warnings += _platform_warning(params.platform, image)
         container = Container(
             id=ContainerId(secrets.token_hex(32)),
@@ -159,7 +161,9 @@ class Creation:
             host = replace(host, init=True)
         if not host.shm_size and defaults.shm_size:
             host = replace(host, shm_size=defaults.shm_size)
-        rules.check_host_config(host, runtimes=defaults.runtimes or {})
+        rules.check_host_config(
+            host, runtimes=defaults.runtimes or {}, default_log=defaults.log.type
+        )
         check_dns(host.dns or (), host.extra_hosts or ())
         host, warnings = limits.check_host_config(host, self.facts)
         host = rules.complete_host_config(
@@ -181,17 +185,17 @@ class Creation:
     def _networks(self, params: CreateParams, host: HostConfig) -> dict[str, EndpointSettings]:
         mode = host.network_mode
         if mode.startswith("container:"):
-            self._registry.get(mode.removeprefix("container:"))
+            self._owner_of_network(mode)
             return {}
         if mode not in _NETWORKS:
-            raise NetworkNotFound(mode)
+            raise _missing(NetworkNotFound(mode))
         asked = {
             "bridge" if name == "default" else name: s for name, s in params.networking.items()
         }
         for name in asked:
             if name != mode:
                 raise (
-                    NetworkNotFound(name)
+                    _missing(NetworkNotFound(name))
                     if name not in _NETWORKS
                     else InvalidParameter(
                         f"conflicting options: cannot attach both {mode} and {name} networks"
@@ -201,6 +205,12 @@ class Creation:
         if params.config.network_disabled:
             return {}
         return {mode: settings}
+
+    def _owner_of_network(self, mode: str) -> Container:
+        try:
+            return self._registry.get(mode.removeprefix("container:"))
+        except ContainerNotFound as exc:
+            raise _missing(exc) from exc
 
     async def _with_volume(self, mount: MountRecord) -> MountRecord:
         if mount.type != "volume" or mount.source:
@@ -215,12 +225,17 @@ class Creation:
             return container
         mode = host.network_mode
         if mode.startswith("container:"):
-            hostname = self._registry.get(mode.removeprefix("container:")).config.hostname
+            hostname = self._owner_of_network(mode).config.hostname
         elif mode == "host" or host.uts_mode == "host":
             hostname = self._defaults.host_name
         else:
             hostname = container.id[:12]
         return replace(container, config=replace(config, hostname=hostname))
+
+
+def _missing(found: NotFound) -> InvalidParameter:
+    """Return the failure for a create request: "not found" makes clients pull the image."""
+    return InvalidParameter(found.message)
 
 
 def _image_ref(config: ContainerConfig) -> str:
@@ -233,7 +248,7 @@ def _ulimits(
     asked: Sequence[Ulimit] | None, defaults: Mapping[str, Ulimit] | None
 ) -> list[Ulimit] | None:
     merged = {**(defaults or {}), **{limit.name: limit for limit in asked or ()}}
-    return list(merged.values()) or None
+    return list(merged.values()) if merged or asked is not None else None
 
 
 def _platform_warning(platform: str | None, image: ImageRecord) -> list[str]:

@@ -135,7 +135,7 @@ class ExecService:
             raise InvalidParameter("No exec command specified")
         container = self._containers.get(ref)
         check(container.state.status, "exec", id=container.id, name=container.name)
-        parse_detach_keys(config.detach_keys)
+        parse_detach_keys(config.detach_keys, called="escape")
         exec_id = ExecId(self._new_id())
         self._entries[exec_id] = _Entry(Exec(id=exec_id, container_id=container.id, config=config))
         self._tell(container, exec_id, f"exec_create: {_command(config)}")
@@ -411,7 +411,9 @@ def start_failure(config: ExecConfig, failure: RuntimeFailure) -> StartFailed | 
 
 
 def _command(config: ExecConfig) -> str:
-    return " ".join(config.cmd or ())
+    """Return program, blank, arguments; the blank is there without arguments too, as dockerd's."""
+    program, *arguments = config.cmd or ("",)
+    return f"{program} {' '.join(arguments)}"
 
 
 def _console_size(config: ExecConfig) -> tuple[int, int] | None:

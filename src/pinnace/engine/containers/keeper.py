@@ -9,7 +9,7 @@ import logging
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Literal, Protocol
 
 from msgspec.structs import replace
 
@@ -119,6 +119,7 @@ class Keeper:
                 restart_count=restarts,
             )
         )
+        self._tell_volumes(container, "mount")
         self._event(container, "start")
         self._watch_health(container)
         return container
@@ -170,6 +171,7 @@ class Keeper:
             exitCode=str(exit_.code),
             execDuration=str(run_ns // 1_000_000_000),
         )
+        self._tell_volumes(container, "unmount")
         self._runner.clean_up_later(container)
         ended = self._ended.pop(container.id, None)
         if ended is not None:
@@ -294,6 +296,19 @@ class Keeper:
         failed = await self._registry.put(replace(container, state=state, sandbox="", ports={}))
         if container.host_config.auto_remove:
             await self.remove_locked(failed, volumes=True)
+
+    def _tell_volumes(self, container: Container, action: Literal["mount", "unmount"]) -> None:
+        for mount in container.mounts:
+            if mount.type != "volume":
+                continue
+            attributes = {"container": container.id, "driver": mount.driver}
+            if action == "mount":
+                attributes |= {
+                    "destination": mount.destination,
+                    "propagation": "",
+                    "read/write": str(mount.rw).lower(),
+                }
+            self._publish("volume", action, mount.name, attributes)
 
     def _event(self, container: Container, action: str, **extra: str) -> None:
         self._publish("container", action, container.id, container_attributes(container, **extra))

@@ -36,7 +36,7 @@ _RESTARTING: _Cell = (
     Conflict,
     "Container {id} is restarting, wait until the container is running",
 )
-_FROZEN: _Cell = (Conflict, "container {id} is paused, unpause the container before exec")
+_FROZEN: _Cell = (Conflict, "container {name} is paused, unpause the container before exec")
 _PAUSE_DOWN: _Cell = (Conflict, "Container {id} is not running")
 
 _TABLE: dict[Command, dict[Status, _Cell]] = {

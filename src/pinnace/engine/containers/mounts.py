@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 
 from msgspec.structs import replace
 
-from pinnace.errors import InvalidParameter
+from pinnace.errors import ContainerNotFound, InvalidParameter
 from pinnace.model.container import Container, ContainerConfig, HostConfig, Mount, MountRecord
 
 _PROPAGATIONS = frozenset({"private", "rprivate", "shared", "rshared", "slave", "rslave"})
@@ -254,7 +254,7 @@ def _tmpfs_options(mount: Mount) -> list[str]:
 
 def _tmpfs(destination: str, options: str) -> MountRecord:
     if not destination.startswith("/"):
-        raise _invalid("tmpfs", f"invalid mount path: '{destination}' mount path must be absolute")
+        raise InvalidParameter(f"invalid mount path: '{destination}' mount path must be absolute")
     words = [word for word in options.split(",") if word]
     return MountRecord(
         type="tmpfs",
@@ -270,7 +270,12 @@ def _volumes_from(spec: str, lookup: Lookup) -> Iterable[MountRecord]:
     if not ref:
         raise InvalidParameter(f"invalid volumes-from specification: {spec}")
     words = _mode_words(mode)
-    for mount in lookup(ref).mounts:
+    try:
+        donor = lookup(ref)
+    except ContainerNotFound as exc:
+        # Not "not found": a client would take that for a missing image and pull it.
+        raise InvalidParameter(exc.message) from exc
+    for mount in donor.mounts:
         if mount.type == "tmpfs":
             continue
         yield replace(

@@ -180,9 +180,9 @@ def _cpu(config: HostConfig, facts: HostFacts, warnings: list[str]) -> HostConfi
 def _check_nano_cpus(config: HostConfig, facts: HostFacts, *, cfs: bool) -> None:
     nano = config.nano_cpus
     if nano > 0 and config.cpu_period > 0:
-        raise InvalidParameter("Conflicting options: Nano CPUs and CPU Period cannot both be set.")
+        raise InvalidParameter("Conflicting options: Nano CPUs and CPU Period cannot both be set")
     if nano > 0 and config.cpu_quota > 0:
-        raise InvalidParameter("Conflicting options: Nano CPUs and CPU Quota cannot both be set.")
+        raise InvalidParameter("Conflicting options: Nano CPUs and CPU Quota cannot both be set")
     if nano > 0 and not cfs:
         raise InvalidParameter(
             "NanoCPUs can not be set, as your kernel does not support CPU CFS scheduler or the "
@@ -226,7 +226,9 @@ def _check_list(what: str, option: str, asked: str, available: str) -> None:
     try:
         wanted = set(_numbers(asked))
     except ValueError as error:
-        raise InvalidParameter(f"Invalid value {asked} for {option}") from error
+        raise InvalidParameter(
+            f"Invalid value {asked} for {option}: invalid format: {asked}"
+        ) from error
     if not wanted.issubset(_numbers(available)):
         raise InvalidParameter(
             f"Requested {what} are not available - requested {asked}, available: {available}"

@@ -30,7 +30,14 @@ from pinnace.engine.containers.waiters import (
 from pinnace.engine.filters import Filters
 from pinnace.engine.locks import Locks
 from pinnace.engine.times import parse_time
-from pinnace.errors import Conflict, Internal, InvalidParameter, NotFound
+from pinnace.errors import (
+    AlreadyExists,
+    Conflict,
+    ContainerNotFound,
+    Internal,
+    InvalidParameter,
+    NotFound,
+)
 from pinnace.model.commit import CommitParams
 from pinnace.model.container import (
     Container,
@@ -47,6 +54,7 @@ STOP_TIMEOUT_S = 10
 KILL_TIMEOUT_S = 10
 _PRUNE_FILTERS = frozenset({"label", "label!", "until"})
 SIGKILL = 9
+_RENAMING = "Error when allocating new name"
 
 
 class Images(Protocol):
@@ -183,11 +191,11 @@ class ContainerService:
         Raises:
             ContainerNotFound: There is none.
             Conflict: It runs, or is being removed.
-            NotFound: `link` was asked for; there are no links.
+            Internal: `link` was asked for; there are no links. Kind and text are dockerd's.
         """
         container = self._registry.get(ref)
         if link:
-            raise NotFound(f"Cannot get parent / for name: {ref}")
+            raise Internal("Conflict, cannot remove the default link name of the container")
         async with self._locks.hold(container.id):
             container = self._registry.by_id(container.id)
             if not force or container.state.status == "removing":
@@ -198,6 +206,7 @@ class ContainerService:
                 await self._keeper.remove_locked(container, volumes=volumes)
                 return
             await self._kill_locked(container, SIGKILL)
+        self._event(container, "kill", signal=str(SIGKILL))
         await self._wait_ended(container, KILL_TIMEOUT_S)
         async with self._locks.hold(container.id):
             left = self._registry.find(container.id)  # auto-remove may have been faster
@@ -237,7 +246,10 @@ class ContainerService:
         container = self._registry.get(ref)
         if not name or name == "/":
             raise InvalidParameter("Neither old nor new names may be empty")
-        new = check_name(name)
+        try:
+            new = check_name(f"/{name.removeprefix('/')}")
+        except InvalidParameter as exc:
+            raise InvalidParameter(f"{_RENAMING}: {exc.message}") from exc
         async with self._locks.hold(container.id):
             container = self._registry.by_id(container.id)
             old = container.name
@@ -245,7 +257,10 @@ class ContainerService:
                 raise InvalidParameter(
                     "Renaming a container with the same name as its current name"
                 )
-            container = await self._registry.put(replace(container, name=new))
+            try:
+                container = await self._registry.put(replace(container, name=new))
+            except AlreadyExists as exc:
+                raise AlreadyExists(f"{_RENAMING}: {exc.message}") from exc
             self._runner.renamed(container)
         self._event(container, "rename", oldName=f"/{old}")
 
@@ -296,8 +311,9 @@ class ContainerService:
         container = self._registry.get(ref)
         number = parse_signal(signal or container.config.stop_signal or "SIGTERM")
         self._check(container, "restart")
-        if container.state.status in {"running", "paused", "restarting"}:
-            await self._stop(container, number, timeout)
+        live = container.state.status in {"running", "paused", "restarting"}
+        if live and await self._stop(container, number, timeout):
+            self._event(container, "stop")
         async with self._locks.hold(container.id):
             container = self._registry.by_id(container.id)
             if container.state.status not in {"running", "paused"}:
@@ -313,7 +329,10 @@ class ContainerService:
             InvalidParameter: No such signal.
         """
         number = parse_signal(signal or "SIGKILL")
-        container = self._registry.get(ref)
+        try:
+            container = self._registry.get(ref)
+        except ContainerNotFound as exc:
+            raise NotFound(f"cannot kill container: {ref}: {exc.message}") from exc
         async with self._locks.hold(container.id):
             container = self._registry.by_id(container.id)
             self._check(container, "kill")

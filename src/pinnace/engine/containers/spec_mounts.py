@@ -105,7 +105,8 @@ def tmpfs_options(options: Sequence[str]) -> list[str]:
         elif equal and key in _TMPFS_KEYS:
             result = [other for other in result if not other.startswith(f"{key}=")]
         else:
-            raise InvalidParameter(f'invalid tmpfs option ["{option}"]')
+            words = " ".join(f'"{word}"' for word in option.split("=", 1))
+            raise InvalidParameter(f"invalid tmpfs option [{words}]")
         result.append(option)
     return result
 

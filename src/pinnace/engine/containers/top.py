@@ -59,7 +59,9 @@ class TopService:
         pids = self._accounting.pids(cgroup_places(cgroup_path(container), self._layout))
         printed = await self._accounting.ps(arguments.split())
         if printed.returncode != 0:
-            raise Internal(f"ps: {printed.stderr.strip() or 'failed'}")
+            # The first line says why; the others say how to use ps.
+            reason = printed.stderr.strip().partition("\n")[0]
+            raise Internal(f"ps: {reason or 'failed'}")
         result = parse_ps(printed.stdout, frozenset(pids))
         self._publish("container", "top", container.id, container_attributes(container))
         return result

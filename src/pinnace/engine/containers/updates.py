@@ -6,9 +6,10 @@ import msgspec
 from msgspec.structs import fields, replace
 
 from pinnace.contracts.control import HostFacts
+from pinnace.engine.containers.create import check_restart
 from pinnace.engine.containers.limits import check_host_config
 from pinnace.errors import Conflict, InvalidParameter
-from pinnace.model.container import Container, HostConfig
+from pinnace.model.container import Container, HostConfig, RestartPolicy
 
 _UPDATABLE = frozenset(
     {
@@ -31,7 +32,7 @@ def updated_host_config(
 
     Raises:
         InvalidParameter: A value that cannot be, alone or with the others.
-        Conflict: A restart policy for a container that removes itself.
+        Conflict: It does not go with what the container has; the text begins as dockerd's.
     """
     wanted = {
         key: value for key, value in changes.items() if key in _UPDATABLE and value not in _EMPTY
@@ -42,29 +43,38 @@ def updated_host_config(
         raise InvalidParameter(f"invalid JSON: {exc}") from exc
     given = {_PYTHON_NAMES[key]: getattr(decoded, _PYTHON_NAMES[key]) for key in wanted}
     policy = decoded.restart_policy
+    check_restart(replace(HostConfig(), restart_policy=policy))
     if not policy.name:
         given.pop("restart_policy", None)
-    elif container.host_config.auto_remove and policy.name != "no":
-        raise Conflict(
-            "Restart policy cannot be updated because AutoRemove is enabled for the container"
-        )
-    host = _resolve_conflicts(replace(container.host_config, **given), given)
+    reason = _conflict(container.host_config, given)
+    if reason:
+        raise Conflict(f"Cannot update container {container.id}: {reason}")
+    host = replace(container.host_config, **given)
+    if (host.pids_limit or 0) <= 0:
+        host = replace(host, pids_limit=None)
     checked, warnings = check_host_config(host, facts, update=True)
     return checked, warnings
 
 
-def _resolve_conflicts(host: HostConfig, given: Mapping[str, object]) -> HostConfig:
-    """Let `--cpus` and period/quota replace each other; a pids limit below 1 lifts it."""
-    if "nano_cpus" in given:
-        return replace(host, cpu_period=0, cpu_quota=0)
-    if "cpu_quota" in given or "cpu_period" in given:
-        host = replace(host, nano_cpus=0)
-    if (host.pids_limit or 0) <= 0:
-        host = replace(host, pids_limit=None)
-    memory_grew = "memory" in given and 0 < host.memory_swap < host.memory
-    if memory_grew and "memory_swap" not in given:
-        raise Conflict(
+def _conflict(present: HostConfig, given: Mapping[str, object]) -> str:
+    """Return why the new values do not go with the present ones; "": they do."""
+    policy = given.get("restart_policy")
+    if present.auto_remove and isinstance(policy, RestartPolicy) and policy.name != "no":
+        return "Restart policy cannot be updated because AutoRemove is enabled for the container"
+    processors = (
+        ("nano_cpus", present.cpu_period, "Nano CPUs", "CPU Period"),
+        ("nano_cpus", present.cpu_quota, "Nano CPUs", "CPU Quota"),
+        ("cpu_period", present.nano_cpus, "CPU Period", "NanoCPUs"),
+        ("cpu_quota", present.nano_cpus, "CPU Quota", "NanoCPUs"),
+    )
+    for key, limit, new, old in processors:
+        if key in given and limit:
+            return f"Conflicting options: {new} cannot be updated as {old} has already been set"
+    memory = given.get("memory")
+    grown = isinstance(memory, int) and 0 < present.memory_swap < memory
+    if grown and "memory_swap" not in given:
+        return (
             "Memory limit should be smaller than already set memoryswap limit, update the"
             " memoryswap at the same time"
         )
-    return host
+    return ""

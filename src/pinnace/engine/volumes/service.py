@@ -222,6 +222,11 @@ def data_directory(volume: Volume) -> Path:
 
 
 def _check_name(name: str) -> None:
+    if len(name) == 1:
+        raise InvalidParameter(
+            f"create {name}: volume name is too short, names should be at least two alphanumeric"
+            " characters"
+        )
     if not _NAME.fullmatch(name):
         raise InvalidParameter(
             f'create {name}: "{name}" includes invalid characters for a local volume name, only'

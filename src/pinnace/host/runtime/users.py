@@ -121,12 +121,12 @@ def _group_id(wanted: str, groups: Sequence[_Group]) -> int:
 
 
 def _number(text: str) -> int | None:
-    """Digits only: int() would take spaces, signs and underscores as well."""
-    return int(text) if text.isascii() and text.isdecimal() else None
+    """Digits behind at most a minus: int() would take spaces and underscores as well."""
+    return int(text) if text.isascii() and text.removeprefix("-").isdecimal() else None
 
 
 def _in_range(number: int) -> int:
-    if number > _MAX_ID:
+    if not 0 <= number <= _MAX_ID:
         raise InvalidParameter(f"uids and gids must be in range 0-{_MAX_ID}")
     return number
 
