@@ -58,7 +58,7 @@ def start(
         root=root,
         socket=root / "pinnace.sock",
         log=root / "pinnace.log",
-        environment={"PATH": os.environ["PATH"], "HOME": str(root), "PYTHONDEVMODE": "0"},
+        environment={"PATH": os.environ["PATH"], "HOME": str(root)},
     )
     (root / "daemon.json").write_text("{}\n")
     if bridge is not None:
