@@ -160,6 +160,7 @@ class Engine:
             "HOME": str(self.root),
             "DOCKER_CONFIG": str(self.root / "docker-config"),
             "DOCKER_HOST": self.host,
+            "PINNACE_HOST": self.host,
         }
         return subprocess.run(
             [program, *arguments],

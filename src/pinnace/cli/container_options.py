@@ -318,7 +318,6 @@ def _fill_network(body: Body, host: Body, args: argparse.Namespace) -> None:
         endpoint["Aliases"] = list(args.network_alias)
     if args.mac_address:
         endpoint["MacAddress"] = args.mac_address
-        body["MacAddress"] = args.mac_address  # where engines before API 1.44 look
     addresses = {"IPv4Address": args.ip, "IPv6Address": args.ip6}
     if any(addresses.values()):
         endpoint["IPAMConfig"] = {name: value for name, value in addresses.items() if value}

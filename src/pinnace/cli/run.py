@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 # Parts of the engine's text by which the Docker CLI chooses its exit status.
 NOT_FOUND_TEXTS = ("executable file not found", "no such file or directory")
+# From here on engines look for a hardware address in the endpoint's settings alone.
+ENDPOINT_MAC_API = (1, 44)
 NOT_EXECUTABLE_TEXTS = ("permission denied", "is a directory")
 
 
@@ -57,6 +59,9 @@ async def main(context: Context, args: argparse.Namespace, command: str) -> int:
 async def create(context: Context, args: argparse.Namespace, *, attach: bool) -> str:
     """Create the container, pulling its image when that is wanted, and return its id."""
     body = create_body(args, os.environ, attach=attach)
+    host, size = body["HostConfig"], terminal.window_size() if args.tty else None
+    if size is not None and isinstance(host, dict):
+        host["ConsoleSize"] = list(size)
     _check_cidfile(args.cidfile)
     if args.pull == "always":
         await pull_image(context, args.image, platform=args.platform, to_stderr=True)
@@ -91,7 +96,13 @@ async def _post_create(
     context: Context, args: argparse.Namespace, body: dict[str, JsonValue]
 ) -> Created:
     query = {"name": args.name, "platform": args.platform}
+    if args.mac_address and _parse_api(await context.engine.ping()) < ENDPOINT_MAC_API:
+        body = {**body, "MacAddress": args.mac_address}
     return await context.engine.post(Created, "/containers/create", query=query, body=body)
+
+
+def _parse_api(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split("."))
 
 
 async def run(context: Context, args: argparse.Namespace) -> int:
