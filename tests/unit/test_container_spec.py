@@ -181,6 +181,13 @@ def test_binds_carry_access_and_propagation(record, options):
     }
 
 
+def test_a_read_only_file_is_not_bound_recursively():
+    # crun 1.8 opens the target of `rro` as a directory: "Not a directory"
+    bind = MountRecord(type="bind", destination="/m", source="/h", rw=False)
+    spec = made(a_record(mounts=[bind]), files=MountInputs(plain_files={"/h"}))
+    assert mount(spec, "/m")["options"] == ["rbind", "ro", "rprivate"]
+
+
 def test_a_shared_bind_needs_a_shared_source_and_makes_the_root_shared():
     record = a_record(
         mounts=[MountRecord(type="bind", destination="/m", source="/h", propagation="rshared")]

@@ -69,6 +69,10 @@ class Bundles(Protocol):
         """
         ...
 
+    def plain_files(self, sources: Sequence[str]) -> frozenset[str]:
+        """Return which of these sources of bind mounts are something else than a directory."""
+        ...
+
     def in_source(self, root: str, subpath: str) -> str:
         """Return the path of `subpath` below `root`, links resolved inside `root`.
 

@@ -309,6 +309,7 @@ class Runner:
             init=parts.init_path if host.init else "",
             sources=sources,
             propagations=self._propagations(container),
+            plain_files=self._plain_files(container, sources),
         )
 
     def _propagations(self, container: Container) -> Mapping[str, str]:
@@ -319,6 +320,15 @@ class Runner:
             if mount.type == "bind" and mount.propagation.removeprefix("r") in {"shared", "slave"}
         ]
         return self._parts.bundles.propagations(sources) if sources else {}
+
+    def _plain_files(self, container: Container, sources: Mapping[str, str]) -> frozenset[str]:
+        """Look up which sources of read-only mounts are files."""
+        read_only = [
+            sources.get(mount.destination, mount.source)
+            for mount in container.mounts
+            if mount.type != "tmpfs" and not mount.rw
+        ]
+        return self._parts.bundles.plain_files(read_only)
 
     def _in_use(self, volume: str, container: Container) -> bool:
         """Whether another running container has the volume, which must not be refilled then."""

@@ -1,6 +1,6 @@
 """The mounts of a container, in the order in which the runtime makes them. Pure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pinnace.engine.containers.security_options import parse_security_options
@@ -48,6 +48,7 @@ class MountInputs:
         sources: Final sources by destination, where they differ from the record (subpaths).
         propagations: Propagation of the mount that holds each source: `shared`, `slave` or
             `private`; a source that is not named is not checked.
+        plain_files: Sources of read-only binds that are no directories.
     """
 
     hosts: str = ""
@@ -57,6 +58,7 @@ class MountInputs:
     init: str = ""
     sources: Mapping[str, str] = field(default_factory=dict)
     propagations: Mapping[str, str] = field(default_factory=dict)
+    plain_files: Collection[str] = ()
 
 
 def mounts(container: Container, inputs: MountInputs) -> list[Mount]:
@@ -226,7 +228,9 @@ def _user_mount(record: MountRecord, inputs: MountInputs) -> Mount:
     _check_propagation(source, propagation, inputs.propagations)
     options = ["rbind" if record.recursive else "bind"]
     if not record.rw:
-        options.append("rro" if record.recursive and record.read_only_recursive else "ro")
+        # Nothing is mounted below a file, and crun 1.8 opens the target of `rro` as a directory.
+        recursive = record.recursive and record.read_only_recursive
+        options.append("rro" if recursive and source not in inputs.plain_files else "ro")
     return Mount(
         destination=record.destination,
         type="bind",

@@ -129,6 +129,10 @@ class HostBundles:
                 f"error while creating mount source path '{path}': mkdir {path}: {exc.strerror}"
             ) from exc
 
+    def plain_files(self, sources: Sequence[str]) -> frozenset[str]:
+        """See the contract."""
+        return frozenset(source for source in sources if not Path(source).is_dir())
+
     def in_source(self, root: str, subpath: str) -> str:
         """See the contract."""
         try:
