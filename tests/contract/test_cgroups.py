@@ -161,3 +161,13 @@ def test_a_failed_create_leaves_no_directory(bench):
         bench.groups.create(bench.plan)
     assert bench.groups.pids(bench.plan) == []
     assert not any(Path(each).exists() for each in bench.plan.directories)
+
+
+@pytest.mark.parametrize("stands", [False, True])
+def test_groups_are_ended_and_removed_by_name_alone(bench, member, stands):
+    if stands:
+        bench.groups.freeze(bench.plan)
+    name = bench.plan.path.rpartition("/")[2]
+    bench.groups.remove_named(bench.layout, {name, "another"})
+    assert bench.groups.pids(bench.plan) == []
+    assert not any(Path(directory).exists() for directory in bench.plan.directories)

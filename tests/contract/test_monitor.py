@@ -156,6 +156,27 @@ async def test_a_running_task_is_not_forgotten(harness, monitor):
         await monitor.forget("t1")
 
 
+async def test_a_running_task_is_killed_and_forgotten_without_an_exit_if_asked(harness, monitor):
+    await monitor.create(harness.sleeping("t1"))
+    await monitor.start("t1")
+    await monitor.forget("t1", kill=True)
+    assert "t1" not in [task.id for task in await monitor.connect()]
+    await monitor.create(harness.talking("t2", b"", 0))
+    await monitor.start("t2")
+    assert (await next_exit(monitor)).id == "t2"
+
+
+async def test_an_exit_nobody_took_is_not_told_after_forgetting(harness, monitor):
+    for task in ("t1", "t2"):
+        await monitor.create(harness.talking(task, b"", 0))
+    await monitor.start("t1")
+    while next(t for t in await monitor.connect() if t.id == "t1").exit is None:
+        await asyncio.sleep(0.01)
+    await monitor.forget("t1")
+    await monitor.start("t2")
+    assert (await next_exit(monitor)).id == "t2"
+
+
 async def test_a_task_that_never_started_is_forgotten_without_an_exit(harness, monitor):
     await monitor.create(harness.sleeping("t1"))
     await monitor.forget("t1")

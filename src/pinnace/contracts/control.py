@@ -235,6 +235,16 @@ class Cgroups(Protocol):
         """
         ...
 
+    def remove_named(self, layout: CgroupLayout, names: Collection[str]) -> None:
+        """Kill the members of every group with one of these names, anywhere, and remove it.
+
+        For containers of which nothing but the id is known any more.
+
+        Raises:
+            Internal: Still busy after the bound.
+        """
+        ...
+
 
 class RuntimeProgram(Protocol):
     """An OCI runtime on disk: what to run, and how to read its failures."""
@@ -267,6 +277,10 @@ class RuntimeProgram(Protocol):
 
     def start_fifo(self, container_id: str) -> str | None:
         """Return the fifo whose writing starts the container; None: run `start_argv`."""
+        ...
+
+    def present(self) -> Sequence[str]:
+        """Return the ids of which the runtime keeps state; blocks."""
         ...
 
     async def delete(self, container_id: str) -> None:

@@ -115,11 +115,16 @@ class Sink:
 
 @dataclass(frozen=True, slots=True)
 class TaskStatus:
-    """A task the supervisor knows: running (`exit` is None), or ended and not yet forgotten."""
+    """A task the supervisor knows: running (`exit` is None), or ended and not yet forgotten.
+
+    Attributes:
+        started: Its command was let go; False: created, and waiting for `start`.
+    """
 
     id: str
     pid: int
     exit: Exit | None
+    started: bool = True
 
 
 class Attachment(Protocol):
@@ -226,8 +231,18 @@ class Monitor(Protocol):
         """
         ...
 
-    async def forget(self, task_id: str) -> None:
-        """Drop an ended task (or one that was created and never started, which is killed)."""
+    async def forget(self, task_id: str, *, kill: bool = False) -> None:
+        """Drop an ended task (or one that was created and never started, which is killed).
+
+        Its exit is not announced any more.
+
+        Args:
+            task_id: Unknown ones are forgotten already.
+            kill: Also kill and drop a running task.
+
+        Raises:
+            Conflict: It is running, and `kill` was not given.
+        """
         ...
 
     def exits(self) -> AsyncIterator[Exit]:

@@ -8,7 +8,6 @@ import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 
 from msgspec.structs import replace
 
@@ -24,6 +23,7 @@ from pinnace.model.record import ContainerId
 log = logging.getLogger(__name__)
 
 LOST_EXIT_CODE = 255
+KILLED_EXIT_CODE = 128 + 9
 _LIVE = frozenset({"running", "paused", "restarting"})
 
 
@@ -64,10 +64,11 @@ async def _settle(
     half_started = daemon.intents.get(container.id) == "start"
     if status is not None and status.exit is None and was_live and not half_started:
         return Findings(container, running=True, wants_start=False)
-    if status is not None and half_started:
-        log.warning("repaired: undid a half-made start", extra={"container": container.id})
     exit_ = None
-    if was_live and container.state.status != "restarting":
+    if half_started:
+        log.warning("repaired: undid a half-made start", extra={"container": container.id})
+        container, exit_ = _half_run(container, status)
+    elif was_live and container.state.status != "restarting":
         exit_ = status.exit if status is not None and status.exit else _recorded(daemon, container)
         log.warning(
             "repaired: container ended while the daemon was away",
@@ -75,9 +76,9 @@ async def _settle(
         )
     container = await _stopped(daemon, container, exit_)
     if status is not None:
-        await daemon.monitor.forget(container.id)
+        await daemon.monitor.forget(container.id, kill=True)
     daemon.runner.clean_up_later(container)
-    if exit_ is not None and container.host_config.auto_remove:
+    if (exit_ is not None or half_started) and container.host_config.auto_remove:
         await daemon.keeper.remove_locked(container, volumes=True)
         return Findings(container, running=False, wants_start=False)
     state = container.state
@@ -87,6 +88,18 @@ async def _settle(
         manually_stopped=state.manually_stopped,
     )
     return Findings(container, running=False, wants_start=wants and state.started_ns > 0)
+
+
+def _half_run(container: Container, status: TaskStatus | None) -> tuple[Container, Exit | None]:
+    """Return what is to be recorded of a start that was cut short.
+
+    Where its network was is known to nobody any more, so a command that runs already is killed.
+    """
+    if status is None or not status.started:
+        return container, None
+    exit_ = status.exit or Exit(container.id, KILLED_EXIT_CODE, time.time_ns())
+    state = replace(container.state, status="running", started_ns=exit_.finished_ns)
+    return replace(container, state=state), exit_
 
 
 async def _stopped(daemon: Daemon, container: Container, exit_: Exit | None) -> Container:
@@ -134,11 +147,9 @@ async def _remove_orphans(daemon: Daemon, tasks: Mapping[str, TaskStatus]) -> No
             continue
         if status.exit is not None or _is_container(daemon, task_id):
             log.warning("repaired: forgot a task without record", extra={"task": task_id})
-            await daemon.monitor.forget(task_id)
-    for container_id in daemon.bundles.present():
-        if container_id not in known:
-            log.warning("repaired: removed leftovers", extra={"container": container_id})
-            await daemon.workers(partial(daemon.bundles.remove, container_id))
+            await daemon.monitor.forget(task_id, kill=True)
+    for container_id in await daemon.runner.remove_orphans(known):
+        log.warning("repaired: removed leftovers", extra={"container": container_id})
     keys = [snapshot_key(ContainerId(container_id)) for container_id in known]
     for sentence in await daemon.engine.images.repair(keys):
         log.warning("repaired: %s", sentence)

@@ -156,9 +156,12 @@ async def _shut_down(daemon: Daemon, listeners: Sequence[Listener], app: Api) ->
 async def _follow_exits(daemon: Daemon) -> None:
     async for exit_ in daemon.monitor.exits():
         if daemon.engine.execs.owns(exit_.id):
-            await daemon.engine.execs.on_exit(exit_)
+            work = daemon.engine.execs.on_exit(exit_)
+        elif daemon.registry.find(exit_.id) is None:
+            work = daemon.monitor.forget(exit_.id)  # an exec that a daemon before had made
         else:
-            daemon.tasks(daemon.keeper.on_exit(exit_), name=f"exit {exit_.id[:12]}")
+            work = daemon.keeper.on_exit(exit_)
+        daemon.tasks(work, name=f"exit {exit_.id[:12]}")
 
 
 async def _save_events(daemon: Daemon) -> None:

@@ -55,6 +55,8 @@ class Server:
         self._tasks: dict[str, Task] = {}
         self._pending: dict[str, list[Client]] = {}
         self._attachments: dict[int, Client] = {}
+        self._launching: set[str] = set()
+        self._greeting: tuple[Channel, int] | None = None
         self._around = Surroundings(
             loop, reaper, directory=directory, null=null, report=report, emit=self._emit
         )
@@ -172,11 +174,23 @@ class Server:
     def _hello(self, message: Message, _fds: list[int]) -> Answer:
         if number(message, "version") != VERSION:
             raise Refused("Unavailable", f"this supervisor speaks protocol version {VERSION}")
+        if self._channel is not None:
+            self._greeting = (self._channel, number(message, "request"))
+            self._greet()
+        return None
+
+    def _greet(self) -> None:
+        """Answer a daemon's hello, once all that its predecessor had begun to make is known."""
+        if self._greeting is None or self._launching:
+            return
+        (channel, request), self._greeting = self._greeting, None
+        if channel is not self._channel:
+            return
         for task in self._tasks.values():
             if task.is_ready:
                 state, fds = task.describe()
                 self._emit({"event": "task", **state}, fds)
-        return {"pid": os.getpid(), "version": VERSION}
+        self._answer(request, {"pid": os.getpid(), "version": VERSION})
 
     def _create(self, message: Message, _fds: list[int]) -> Answer:
         request = number(message, "request")
@@ -185,20 +199,28 @@ class Server:
             raise Refused("AlreadyExists", f"task {spec.id} exists")
         task = Task(self._around, spec)
         self._tasks[spec.id] = task
+        asker = self._channel
 
         def done(failure: str) -> None:
             if failure:
                 del self._tasks[spec.id]
+            if self._channel is not asker:  # its number means nothing to another daemon
+                pass
+            elif failure:
                 self._refuse(request, "RuntimeFailure", failure)
-                return
-            state, descriptors = task.describe()
-            self._answer(request, state, descriptors)
+            else:
+                state, descriptors = task.describe()
+                self._answer(request, state, descriptors)
+            self._launching.discard(spec.id)
+            self._greet()
 
         try:
             task.launch(lambda: self._pending.pop(spec.id, []), done)
         except OSError as exc:
             del self._tasks[spec.id]
             raise Refused("RuntimeFailure", str(exc)) from exc
+        if not task.is_ready:
+            self._launching.add(spec.id)
         return None
 
     def _adopt(self, message: Message, fds: list[int]) -> Answer:
@@ -219,9 +241,11 @@ class Server:
         return {}
 
     def _start(self, message: Message, _fds: list[int]) -> Answer:
-        request = number(message, "request")
+        request, asker = number(message, "request"), self._channel
 
         def done(failure: str) -> None:
+            if self._channel is not asker:
+                return
             if failure:
                 self._refuse(request, "RuntimeFailure", failure)
             else:
@@ -288,7 +312,7 @@ class Server:
         return None
 
     def _forget(self, message: Message, _fds: list[int]) -> Answer:
-        request = number(message, "request")
+        request, asker = number(message, "request"), self._channel
         task_id = text(message, "task")
         for client in self._pending.pop(task_id, []):
             client.end(GONE)
@@ -298,9 +322,10 @@ class Server:
 
         def done() -> None:
             self._tasks.pop(task_id, None)
-            self._answer(request, {})
+            if self._channel is asker:
+                self._answer(request, {})
 
-        task.forget(done)
+        task.forget(done, kill=flag(message, "kill"))
         return None
 
     def _task(self, message: Message) -> Task:

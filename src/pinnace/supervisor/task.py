@@ -87,6 +87,7 @@ class Task:
         self._output: Output | None = None
         self._master = -1
         self._over = False
+        self._adopted = False
         self._dropped: Callable[[], None] | None = None
 
     @property
@@ -129,6 +130,7 @@ class Task:
 
     def adopt(self, state: Message, streams: Streams, pidfd: int) -> None:
         """Take over a task of a supervisor that died; we are not its parent."""
+        self._adopted = True
         self.stdin_closed = bool(state.get("stdin_closed"))
         self.started = bool(state.get("started"))
         self._take(number(state, "pid"), streams, (), pidfd=pidfd)
@@ -215,13 +217,19 @@ class Task:
         except OSError as exc:
             raise Refused("NotFound", f"terminal of {self.spec.id}: {exc.strerror}") from exc
 
-    def forget(self, done: Callable[[], None]) -> None:
-        """Let go of an ended task; one that never started is killed first, without a word."""
+    def forget(self, done: Callable[[], None], *, kill: bool) -> None:
+        """Let go of an ended task; one that never started is killed first, without a word.
+
+        So is a running one with `kill`.
+        """
         if self.exit is None:
-            if self.started:
+            if self.started and not kill:
                 raise Refused("Conflict", f"task {self.spec.id} is running")
             self._dropped = done
-            self.signal(signal.SIGKILL)
+            try:
+                self.signal(signal.SIGKILL)
+            except Refused:
+                return  # it has just ended; the news is on its way
             return
         if isinstance(self._output, LoggedOutput):
             # the log may be removed now, or taken over by the next run
@@ -297,6 +305,10 @@ class Task:
         try:
             fd = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
         except OSError as exc:
+            if exc.errno == errno.ENOENT and self._adopted:
+                self.started = True  # our predecessor had let it go, and could not say so
+                done("")
+                return
             if exc.errno != errno.ENXIO or tries <= 0:
                 done(f"cannot start the container: {exc.strerror}")
                 return

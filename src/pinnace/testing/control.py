@@ -3,6 +3,7 @@
 from collections.abc import Collection, Sequence
 
 from pinnace.contracts.control import (
+    CgroupLayout,
     CgroupPlan,
     CgroupWrite,
     SeccompChoice,
@@ -83,6 +84,13 @@ class FakeCgroups:
         self._fail("remove")
         self.directories.difference_update(plan.directories)
 
+    def remove_named(self, layout: CgroupLayout, names: Collection[str]) -> None:
+        """Forget members and directories."""
+        self._fail("remove_named")
+        for path in [path for path in self.members if path.rpartition("/")[2] in names]:
+            del self.members[path]
+        self.directories -= {path for path in self.directories if path.rpartition("/")[2] in names}
+
     def _fail(self, method: str) -> None:
         error = self._failures.pop(method, None)
         if error is not None:
@@ -94,12 +102,14 @@ class FakeRuntime:
 
     Attributes:
         deleted: Container ids in the order of their deletion.
+        state: Container ids of which there is state; tests put them there.
     """
 
     def __init__(self, name: str = "crun", *, is_crun: bool = True) -> None:
         self.name = name
         self.is_crun = is_crun
         self.deleted: list[str] = []
+        self.state: set[str] = set()
 
     def create_argv(
         self, container_id: str, *, bundle: str, pid_file: str, log: str = "", own_cgroups: bool
@@ -121,8 +131,13 @@ class FakeRuntime:
         """Return a path that does not exist."""
         return f"/fake/{container_id}/exec.fifo" if self.is_crun else None
 
+    def present(self) -> list[str]:
+        """Return `state`."""
+        return sorted(self.state)
+
     async def delete(self, container_id: str) -> None:
         """Note the deletion."""
+        self.state.discard(container_id)
         self.deleted.append(container_id)
 
 

@@ -254,7 +254,10 @@ class FakeMonitor:
     async def connect(self) -> Sequence[TaskStatus]:
         """See `Monitor.connect`."""
         self._enter("connect")
-        return [TaskStatus(task.spec.id, task.pid, task.exit) for task in self.tasks.values()]
+        return [
+            TaskStatus(task.spec.id, task.pid, task.exit, task.started)
+            for task in self.tasks.values()
+        ]
 
     async def create(self, spec: TaskSpec) -> int:
         """See `Monitor.create`."""
@@ -330,7 +333,7 @@ class FakeMonitor:
             ours.close()
         return theirs.detach()
 
-    async def forget(self, task_id: str) -> None:
+    async def forget(self, task_id: str, *, kill: bool = False) -> None:
         """See `Monitor.forget`."""
         self._enter("forget")
         for client in self._pending.pop(task_id, []):
@@ -338,7 +341,7 @@ class FakeMonitor:
         task = self.tasks.get(task_id)
         if task is None:
             return
-        if task.exit is None and task.started:
+        if task.exit is None and task.started and not kill:
             raise Conflict(f"task {task_id} is running")
         del self.tasks[task_id]
         task.close()
@@ -346,7 +349,9 @@ class FakeMonitor:
     async def exits(self) -> AsyncIterator[Exit]:
         """See `Monitor.exits`."""
         while (ended := await self._exits.get()) is not None:
-            yield ended
+            task = self.tasks.get(ended.id)
+            if task is not None and task.exit == ended:  # else it was forgotten meanwhile
+                yield ended
 
     async def close(self) -> None:
         """See `Monitor.close`."""

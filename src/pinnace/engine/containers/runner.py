@@ -7,7 +7,7 @@ has its answer, in one FIFO worker per container.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +28,7 @@ from pinnace.contracts.monitor import LogFiles, Monitor, TaskSpec
 from pinnace.contracts.snapshots import ChainId, Change, Snapshots
 from pinnace.engine.containers import cgroup_plan, spec
 from pinnace.engine.containers.create import parse_size
+from pinnace.engine.containers.orphans import OrphanClearing
 from pinnace.engine.containers.registry import ContainerRegistry
 from pinnace.engine.containers.resources import block_paths, runtime_resources
 from pinnace.engine.containers.spec_mounts import MountInputs
@@ -471,8 +472,8 @@ class Runner:
     def _remove_run(self, container: Container) -> None:
         parts = self._parts
         plan = self.cgroup_plan(container)
-        if container.host_config.pid_mode not in {"", "private"}:
-            parts.cgroups.kill(plan)
+        # None is left but in a PID namespace of others, or if the supervisor died in a start.
+        parts.cgroups.kill(plan)
         parts.bundles.unmount_rootfs(container.id)
         parts.cgroups.remove(plan)
 
@@ -485,6 +486,13 @@ class Runner:
             parts.snapshots.remove(key)
 
         await parts.offload(remove)
+
+    async def remove_orphans(self, known: Collection[ContainerId]) -> list[ContainerId]:
+        """Remove whatever there is of containers that are not `known`; return their ids."""
+        parts = self._parts
+        runtimes = parts.runtimes.values()
+        clearing = OrphanClearing(parts.bundles, parts.cgroups, runtimes, parts.facts.cgroup)
+        return await clearing.run(known, parts.offload)
 
     # While it runs
 

@@ -8,7 +8,7 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from pinnace.contracts.control import CgroupLayout, CgroupPlan, CgroupWrite
@@ -192,6 +192,15 @@ class KernelCgroups:
         for directory in directories:
             _remove_tree(directory)
 
+    def remove_named(self, layout: CgroupLayout, names: Collection[str]) -> None:  # noqa: D102
+        plans = [_named_plan(found) for found in _find_named(layout, frozenset(names))]
+        for plan in plans:
+            if _is_frozen(plan):
+                self.thaw(plan)
+        for plan in plans:
+            self.kill(plan)
+            self.remove(plan)
+
 
 def _make(directory: str) -> None:
     """Make a group and those above; cpusets start empty and would refuse every process."""
@@ -287,6 +296,27 @@ def _read_pids(path: str) -> Iterator[int]:
     except OSError as error:
         if error.errno not in (errno.ENOENT, errno.ENODEV):  # the group went away
             raise
+
+
+def _find_named(layout: CgroupLayout, names: frozenset[str]) -> Iterator[str]:
+    for place in sorted({*layout.hierarchies.values(), layout.unified} - {""}):
+        for directory, below, _ in os.walk(place):
+            for name in names.intersection(below):
+                below.remove(name)
+                yield f"{directory}/{name}"
+
+
+def _named_plan(directory: str) -> CgroupPlan:
+    """Return a plan that is good for ending and removing one group of one hierarchy."""
+    is_v2 = os.path.exists(f"{directory}/cgroup.events")  # noqa: PTH110
+    freezer = "cgroup.freeze" if is_v2 else "freezer.state"
+    return CgroupPlan(
+        version=2 if is_v2 else 1,
+        path=directory[directory.rindex("/") :],
+        directories=(directory,),
+        freezer=f"{directory}/{freezer}",
+        procs=f"{directory}/cgroup.procs",
+    )
 
 
 def _kill_member(pid: int, plan: CgroupPlan) -> None:

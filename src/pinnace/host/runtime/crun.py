@@ -100,6 +100,10 @@ class Runtime:
         if done.returncode and not await asyncio.to_thread(self.drop_state, container_id):
             raise RuntimeFailure(f"{self.name} delete: {_text(done.stderr)}")
 
+    def present(self) -> list[str]:
+        """Return the ids of which there is state; blocks for one look at a directory."""
+        return sorted(entry.name for entry in Path(self.root).iterdir())
+
     def drop_state(self, container_id: str) -> bool:
         """Remove the state directory of an ended container; return whether none is left.
 

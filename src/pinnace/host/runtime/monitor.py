@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import binascii
 import dataclasses
 import logging
 import os
@@ -26,6 +25,7 @@ from pinnace.errors import (
     Unavailable,
 )
 from pinnace.host import process
+from pinnace.host.runtime.task_messages import KnownTask, exit_of, sink_message, spec_message
 from pinnace.supervisor.protocol import (
     SOCKET_NAME,
     VERSION,
@@ -33,10 +33,8 @@ from pinnace.supervisor.protocol import (
     Message,
     ProtocolError,
     close_all,
-    nested,
     number,
     text,
-    texts,
 )
 
 if TYPE_CHECKING:
@@ -46,6 +44,8 @@ log = logging.getLogger(__name__)
 
 _START_DEADLINE_S = 20.0
 _START_TRIES = 5
+_REVIVAL_PAUSE_S, _REVIVAL_PAUSE_MAX_S = 0.05, 5.0
+_CALL_TRIES, _CALL_PAUSE_S = 10, 0.02
 _PROGRAM = (
     "import sys; sys.path.insert(0, sys.argv[1]); "
     "from pinnace.supervisor.main import start; sys.exit(start(sys.argv[2]))"
@@ -83,28 +83,6 @@ class SupervisorAttachment:
             await self._monitor.detach(self._key)
 
 
-class _KnownTask:
-    """What is needed to hand a task to a new supervisor: its state and duplicate descriptors."""
-
-    def __init__(self, state: Message, fds: list[int]) -> None:
-        self.spec = nested(state, "spec")
-        self.pid = number(state, "pid")
-        self.started = bool(state.get("started"))
-        self.stdin_closed = bool(state.get("stdin_closed"))
-        self.exit = _exit_of(nested(state, "exit")) if state.get("exit") else None
-        self.fds = dict(zip(texts(state, "fds"), fds, strict=True))
-
-    @property
-    def id(self) -> str:
-        """The task's id."""
-        return text(self.spec, "id")
-
-    def drop(self, name: str | None = None) -> None:
-        """Close one duplicate, or all."""
-        names = [name] if name is not None else list(self.fds)
-        close_all([self.fds.pop(each) for each in names if each in self.fds])
-
-
 class SupervisorMonitor:
     """Implements `contracts.monitor.Monitor` with one resident process per exec root.
 
@@ -123,7 +101,7 @@ class SupervisorMonitor:
         self._numbers = 0
         self._calls: dict[int, asyncio.Future[tuple[Message, list[int]]]] = {}
         self._attachments: dict[int, asyncio.Future[str]] = {}
-        self._tasks: dict[str, _KnownTask] = {}
+        self._tasks: dict[str, KnownTask] = {}
         self._exits: asyncio.Queue[Exit | None] = asyncio.Queue()
         self._told: set[tuple[str, int]] = set()
         self._revival: asyncio.Task[None] | None = None
@@ -134,27 +112,30 @@ class SupervisorMonitor:
         if self._channel is None:
             await self._open()
             self._ready.set()
-        return [TaskStatus(task.id, task.pid, task.exit) for task in self._tasks.values()]
+        return [
+            TaskStatus(task.id, task.pid, task.exit, task.started) for task in self._tasks.values()
+        ]
 
     async def create(self, spec: TaskSpec) -> int:
         """See `Monitor.create`."""
-        state, _ = await self._call({"op": "create", "spec": _spec_message(spec)})
+        state, _ = await self._call({"op": "create", "spec": spec_message(spec)})
         return number(state, "pid")
 
     async def start(self, task_id: str) -> None:
         """See `Monitor.start`."""
-        await self._call({"op": "start", "task": task_id})
+        await self._call_again({"op": "start", "task": task_id})
         task = self._tasks.get(task_id)
         if task is not None:
             task.started = True
 
     async def signal(self, task_id: str, signal: int) -> None:
         """See `Monitor.signal`."""
-        await self._call({"op": "signal", "task": task_id, "signal": signal})
+        await self._call_again({"op": "signal", "task": task_id, "signal": signal})
 
     async def resize(self, task_id: str, *, height: int, width: int) -> None:
         """See `Monitor.resize`."""
-        await self._call({"op": "resize", "task": task_id, "height": height, "width": width})
+        message: Message = {"op": "resize", "task": task_id, "height": height, "width": width}
+        await self._call_again(message)
 
     async def attach(
         self, task_id: str, client: int, sink: Sink, *, pending: bool = False
@@ -166,7 +147,7 @@ class SupervisorMonitor:
             "task": task_id,
             "pending": pending,
             "attachment": key,
-            "sink": _sink_message(sink),
+            "sink": sink_message(sink),
         }
         try:
             await self._call(message, (client,))
@@ -185,12 +166,12 @@ class SupervisorMonitor:
 
     async def watch(self, task_id: str) -> int:
         """See `Monitor.watch`."""
-        _, fds = await self._call({"op": "watch", "task": task_id})
+        _, fds = await self._call_again({"op": "watch", "task": task_id})
         return fds[0]
 
-    async def forget(self, task_id: str) -> None:
+    async def forget(self, task_id: str, *, kill: bool = False) -> None:
         """See `Monitor.forget`."""
-        await self._call({"op": "forget", "task": task_id})
+        await self._call_again({"op": "forget", "task": task_id, "kill": kill})
         task = self._tasks.pop(task_id, None)
         if task is not None:
             task.drop()
@@ -200,7 +181,8 @@ class SupervisorMonitor:
     async def exits(self) -> AsyncIterator[Exit]:
         """See `Monitor.exits`."""
         while (ended := await self._exits.get()) is not None:
-            yield ended
+            if (ended.id, ended.finished_ns) in self._told:  # else it was forgotten meanwhile
+                yield ended
 
     async def close(self) -> None:
         """See `Monitor.close`."""
@@ -267,6 +249,19 @@ class SupervisorMonitor:
         """Make a request and return its answer; waits while the supervisor is being restarted."""
         await self._ready.wait()
         return await self._send_call(message, fds)
+
+    async def _call_again(
+        self, message: Message, fds: Sequence[int] = ()
+    ) -> tuple[Message, list[int]]:
+        """Make a request that may be repeated when the supervisor dies under it."""
+        for _ in range(_CALL_TRIES):
+            try:
+                return await self._call(message, fds)
+            except Unavailable:
+                if self._closed:
+                    raise
+            await asyncio.sleep(_CALL_PAUSE_S)
+        return await self._call(message, fds)
 
     async def _send_call(self, message: Message, fds: Sequence[int]) -> tuple[Message, list[int]]:
         channel = self._channel
@@ -335,7 +330,7 @@ class SupervisorMonitor:
             self._take_event(message, fds)
             return
         if "spec" in message:  # a task was made; known before the news of its exit is read
-            self._know(_KnownTask(message, fds))
+            self._know(KnownTask(message, fds))
             fds = []
         future = self._calls.get(request)
         if future is None or future.done():
@@ -350,9 +345,9 @@ class SupervisorMonitor:
     def _take_event(self, message: Message, fds: list[int]) -> None:
         match message.get("event"):
             case "task":
-                self._take_task(_KnownTask(message, fds))
+                self._take_task(KnownTask(message, fds))
             case "exit":
-                self._take_exit(_exit_of(message))
+                self._take_exit(exit_of(message))
             case "ended":
                 future = self._attachments.pop(number(message, "attachment"), None)
                 if future is not None and not future.done():
@@ -370,12 +365,12 @@ class SupervisorMonitor:
             case _:
                 close_all(fds)
 
-    def _take_task(self, task: _KnownTask) -> None:
+    def _take_task(self, task: KnownTask) -> None:
         self._know(task)
         if task.exit is not None:
             self._take_exit(task.exit)
 
-    def _know(self, task: _KnownTask) -> None:
+    def _know(self, task: KnownTask) -> None:
         stale = self._tasks.pop(task.id, None)
         if stale is not None:
             stale.drop()
@@ -401,27 +396,40 @@ class SupervisorMonitor:
             self._exits.put_nowait(None)
         if not self._closed:
             log.error("the supervisor is gone; starting another")
+            if self._revival is not None and not self._revival.done():
+                return  # it was the new one; the revival under way learns of it from its calls
             self._revival = asyncio.get_running_loop().create_task(
                 self._revive(), name="supervisor revival"
             )
 
     async def _revive(self) -> None:
-        """Start a new supervisor and hand it the tasks that run."""
-        known = self._tasks
-        self._tasks = {}
+        """Start a new supervisor and hand it the tasks that run; as often as it takes."""
+        pause_s = _REVIVAL_PAUSE_S
+        while not self._closed:
+            try:
+                await self._reopen()
+                break
+            except PinnaceError:
+                log.exception("the supervisor cannot be replaced; tasks run on unattended")
+                self._drop_channel("the supervisor ended during the call")
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, _REVIVAL_PAUSE_MAX_S)
+        self._ready.set()
+
+    async def _reopen(self) -> None:
+        known, self._tasks = self._tasks, {}
         try:
             await self._open()
-            for task in known.values():
-                if task.id not in self._tasks:
-                    await self._hand_over(task)
-                    self._tasks[task.id] = task
-        except PinnaceError:
-            self._tasks = known | self._tasks
-            log.exception("the supervisor cannot be replaced; tasks run on unattended")
         finally:
-            self._ready.set()
+            orphans = [task for task in known.values() if task.id not in self._tasks]
+            for task in known.values():
+                if task.id in self._tasks:
+                    task.drop()  # the supervisor has told of it, with descriptors
+            self._tasks |= {task.id: task for task in orphans}
+        for task in orphans:
+            await self._hand_over(task)
 
-    async def _hand_over(self, task: _KnownTask) -> None:
+    async def _hand_over(self, task: KnownTask) -> None:
         message: Message = {
             "op": "adopt",
             "spec": task.spec,
@@ -449,36 +457,3 @@ class SupervisorMonitor:
             if not attachment.done():
                 attachment.set_result("gone")
         self._attachments.clear()
-
-
-def _spec_message(spec: TaskSpec) -> Message:
-    """Return a task as JSON-ready values."""
-    message: Message = {
-        field.name: getattr(spec, field.name) for field in dataclasses.fields(spec)
-    }
-    message["argv"] = list(spec.argv)
-    message["env"] = dict(spec.env)
-    message["cgroup_files"] = list(spec.cgroup_files)
-    message["log"] = None if spec.log is None else dataclasses.asdict(spec.log)
-    return message
-
-
-def _sink_message(sink: Sink) -> Message:
-    """Return a sink as JSON-ready values; bytes as base64."""
-    message: Message = {
-        field.name: getattr(sink, field.name) for field in dataclasses.fields(sink)
-    }
-    for name in ("detach_keys", "early"):
-        data: bytes = getattr(sink, name)
-        message[name] = binascii.b2a_base64(data, newline=False).decode("ascii")
-    return message
-
-
-def _exit_of(message: Message) -> Exit:
-    return Exit(
-        text(message, "id"),
-        number(message, "code"),
-        number(message, "finished_ns"),
-        oom_killed=bool(message.get("oom_killed")),
-        lost=bool(message.get("lost")),
-    )
