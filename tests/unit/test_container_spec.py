@@ -14,6 +14,7 @@ from pinnace.engine.containers.spec import (
     environment,
     exec_process_spec,
     runtime_spec,
+    with_guarded_paths,
 )
 from pinnace.engine.containers.spec_mounts import MountInputs, tmpfs_options
 from pinnace.errors import InvalidParameter
@@ -385,6 +386,15 @@ def test_annotations_pass_but_not_a_filter_of_the_users():
     record = a_record(annotations={"a": "b", "run.oci.seccomp_bpf_data": "evil"})
     assert made(record)["annotations"] == {"a": "b", "run.oci.seccomp_bpf_data": "QlBG"}
     assert made(record, seccomp=None)["annotations"] == {"a": "b"}
+
+
+@pytest.mark.parametrize("asked", [{}, {"masked_paths": []}, {"privileged": True}])
+def test_inspect_shows_the_guarded_paths_that_a_start_chooses(asked):
+    shown = with_guarded_paths(a_record(**asked).host_config, some_facts())
+    linux = made(a_record(**asked))["linux"]
+    assert (shown.masked_paths or []) == linux.get("maskedPaths", [])
+    assert (shown.readonly_paths or []) == linux.get("readonlyPaths", [])
+    assert (shown.masked_paths is None) == ("privileged" in asked)
 
 
 def test_masked_and_read_only_paths_can_be_replaced():

@@ -6,7 +6,7 @@ from pinnace.contracts.image_store import ImageState
 from pinnace.engine.images.catalog import Catalog
 from pinnace.engine.images.changes import apply_changes
 from pinnace.engine.images.deletion import DeletionPlanner
-from pinnace.engine.images.listing import familiar_match, image_history
+from pinnace.engine.images.listing import familiar_match, image_history, inspect_image
 from pinnace.engine.images.records import container_config, format_time, parse_time
 from pinnace.errors import Conflict, ImageNotFound, InvalidParameter
 from pinnace.model.container import ContainerConfig
@@ -96,6 +96,12 @@ def test_untagging_a_used_image_is_fine_while_another_name_remains():
 def test_forcing_the_last_name_of_a_running_containers_image_only_untags():
     known = catalog(image("a"), tags=[("x:1", "a")])
     assert plan(known, "x:1", force=True, users={image_id("a"): [("c", True)]}) == ["x:1"]
+
+
+def test_inspect_shows_the_comment_of_the_newest_step():
+    steps = [HistoryEntry(comment="first"), HistoryEntry(comment="second")]
+    found = inspect_image(catalog(), image("a", history=steps), driver="overlay2", paths={})
+    assert found.comment == "second"
 
 
 def test_history_gives_ids_only_to_steps_that_are_images():

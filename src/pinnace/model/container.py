@@ -109,7 +109,7 @@ class RestartPolicy(Record, frozen=True, kw_only=True):
     maximum_retry_count: int = 0
 
 
-class BindOptions(Record, frozen=True, kw_only=True):
+class BindOptions(Record, frozen=True, kw_only=True, omit_defaults=True):
     """Options of a bind mount."""
 
     propagation: str = ""
@@ -119,14 +119,14 @@ class BindOptions(Record, frozen=True, kw_only=True):
     read_only_force_recursive: bool = False
 
 
-class VolumeDriverConfig(Record, frozen=True, kw_only=True):
+class VolumeDriverConfig(Record, frozen=True, kw_only=True, omit_defaults=True):
     """Volume driver and its options."""
 
     name: str = ""
     options: dict[str, str] | None = None
 
 
-class VolumeOptions(Record, frozen=True, kw_only=True):
+class VolumeOptions(Record, frozen=True, kw_only=True, omit_defaults=True):
     """Options of a volume mount."""
 
     no_copy: bool = False
@@ -135,13 +135,13 @@ class VolumeOptions(Record, frozen=True, kw_only=True):
     subpath: str = ""
 
 
-class ImageOptions(Record, frozen=True, kw_only=True):
+class ImageOptions(Record, frozen=True, kw_only=True, omit_defaults=True):
     """Options of an image mount."""
 
     subpath: str = ""
 
 
-class TmpfsOptions(Record, frozen=True, kw_only=True):
+class TmpfsOptions(Record, frozen=True, kw_only=True, omit_defaults=True):
     """Options of a tmpfs mount; `mode` is the octal file mode as a number."""
 
     size_bytes: int = 0
@@ -149,7 +149,7 @@ class TmpfsOptions(Record, frozen=True, kw_only=True):
     options: list[list[str]] | None = None
 
 
-class Mount(Record, frozen=True, kw_only=True):
+class Mount(Record, frozen=True, kw_only=True, omit_defaults=True):
     """A mount as asked for with `--mount`."""
 
     type: str = ""

@@ -396,6 +396,8 @@ def start_failure(config: ExecConfig, failure: RuntimeFailure) -> StartFailed | 
         told = (
             "unable to start container process: chdir to cwd "
             f'("{config.working_dir}") set in config.json failed: no such file or directory'
+            if config.working_dir.startswith("/") or not config.working_dir
+            else "Cwd must be an absolute path"
         )
         return RuntimeFailure(f"{start}{told}: unknown", exit_code=NOT_EXECUTABLE)
     if not any(words in text for words in _NOT_RUNNABLE):

@@ -19,6 +19,7 @@ from pinnace.engine.containers.lookup import Publish, container_attributes
 from pinnace.engine.containers.registry import ContainerRegistry
 from pinnace.engine.containers.runner import Runner
 from pinnace.engine.containers.signals import parse_signal
+from pinnace.engine.containers.spec import with_guarded_paths
 from pinnace.engine.containers.updates import updated_host_config
 from pinnace.engine.containers.views import inspect_view, summary_view
 from pinnace.engine.containers.waiters import (
@@ -143,8 +144,9 @@ class ContainerService:
     async def inspect(self, ref: str, *, size: bool = False) -> ContainerInspect:
         """Return everything about a container; `size` costs a walk over its files."""
         container = self._registry.get(ref)
+        host = with_guarded_paths(container.host_config, self._creation.facts)
         return inspect_view(
-            container,
+            replace(container, host_config=host),
             directory=str(self._runner.directory(container.id)),
             driver=self._runner.driver_data(container),
             exec_ids=self._exec_ids(container.id),

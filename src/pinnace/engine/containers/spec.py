@@ -8,6 +8,8 @@ import posixpath
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from msgspec.structs import replace
+
 from pinnace.contracts.control import DeviceNode, HostFacts, Identity, SeccompChoice
 from pinnace.engine.containers import capabilities, devices, limits
 from pinnace.engine.containers.resources import BlockNumbers, runtime_resources
@@ -20,7 +22,7 @@ from pinnace.engine.containers.spec_mounts import (
     wants_init,
 )
 from pinnace.errors import InvalidParameter
-from pinnace.model.container import Container
+from pinnace.model.container import Container, HostConfig
 from pinnace.model.exec import ExecConfig
 from pinnace.oci.runtime_spec import (
     SPEC_VERSION,
@@ -119,8 +121,8 @@ def runtime_spec(container: Container, facts: HostFacts, inputs: SpecInputs) -> 
             devices=nodes,
             seccomp=_seccomp(inputs.seccomp),
             rootfs_propagation=rootfs_propagation(container),
-            masked_paths=_masked(container, facts),
-            readonly_paths=_read_only(container),
+            masked_paths=_masked(container.host_config, facts),
+            readonly_paths=_read_only(container.host_config),
         ),
     )
 
@@ -309,16 +311,26 @@ def _sysctls(container: Container) -> dict[str, str]:
     return result | (host.sysctls or {})
 
 
-def _masked(container: Container, facts: HostFacts) -> list[str]:
-    host = container.host_config
+def with_guarded_paths(host: HostConfig, facts: HostFacts) -> HostConfig:
+    """Return the host config with the masked and read-only paths a start would choose.
+
+    None stays where nothing is guarded and nothing was asked for, as dockerd shows it.
+    """
+    return replace(
+        host,
+        masked_paths=_masked(host, facts) or host.masked_paths,
+        readonly_paths=_read_only(host) or host.readonly_paths,
+    )
+
+
+def _masked(host: HostConfig, facts: HostFacts) -> list[str]:
     if host.masked_paths is not None:
         return list(host.masked_paths)
     return [] if host.privileged else [*_MASKED, *facts.thermal_throttle]
 
 
-def _read_only(container: Container) -> list[str]:
+def _read_only(host: HostConfig) -> list[str]:
     """Paths without mounts below them: crun 1.8 binds recursively and makes those writable."""
-    host = container.host_config
     if host.readonly_paths is not None:
         return list(host.readonly_paths)
     return [] if host.privileged else list(_READ_ONLY)

@@ -77,7 +77,7 @@ def inspect_image(
         repo_tags=catalog.tags_of(record.id),
         repo_digests=catalog.digests_of(record.id),
         parent=record.parent or UNSET,
-        comment=record.comment or UNSET,
+        comment=_comment(record) or UNSET,
         created=record.created or UNSET,
         docker_version=record.docker_version or UNSET,
         author=record.author or UNSET,
@@ -91,6 +91,12 @@ def inspect_image(
         root_fs=ImageRootFs(layers=[layer.diff_id for layer in record.layers] or UNSET),
         metadata=ImageMetadata(last_tag_time=last_tag),
     )
+
+
+def _comment(record: ImageRecord) -> str:
+    """The newest step's where the config has none: commit and import say it only there."""
+    newest = record.history[-1].comment if record.history else ""
+    return record.comment or newest
 
 
 def image_history(catalog: Catalog, record: ImageRecord) -> list[HistoryItem]:

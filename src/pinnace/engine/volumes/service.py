@@ -88,7 +88,7 @@ class VolumeService:
         name = request.name or secrets.token_hex(32)
         _check_name(name)
         options = request.driver_opts or {}
-        _check_options(options)
+        _check_options(name, options)
         existing = self._volumes.get(name)
         if existing is not None:
             if options and options != (existing.options or {}):
@@ -235,10 +235,10 @@ def _check_name(name: str) -> None:
         )
 
 
-def _check_options(options: Mapping[str, str]) -> None:
+def _check_options(name: str, options: Mapping[str, str]) -> None:
     for key in options:
         if key not in {"type", "o", "device"}:
-            raise InvalidParameter(f'invalid option: "{key}"')
+            raise InvalidParameter(f'create {name}: invalid option: "{key}"')
     if not options:
         return
     words = options.get("o", "").split(",")
