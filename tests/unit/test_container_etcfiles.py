@@ -65,9 +65,8 @@ def test_brackets_around_an_address_are_taken_off():
     assert split_extra_host("a:[::1]") == ("a", "::1")
 
 
-def test_hostname_carries_the_domain():
+def test_hostname_is_the_host_name_alone():
     assert hostname_file("web") == "web\n"
-    assert hostname_file("web", "example.org") == "web.example.org\n"
 
 
 HOST = parse_resolv_conf(

@@ -51,7 +51,7 @@ class ContainerEtcFiles:
                 gateways=self.gateways or [endpoint.gateway for endpoint in endpoints],
                 host_file=self.host_hosts() if on_host else None,
             ),
-            "hostname": hostname_file(config.hostname, config.domainname),
+            "hostname": hostname_file(config.hostname),
             "resolv.conf": resolv_conf(
                 parse_resolv_conf(self.host_resolv_conf()), asked, host_network=on_host, ipv6=False
             ),

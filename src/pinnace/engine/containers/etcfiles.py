@@ -93,9 +93,9 @@ def split_extra_host(entry: str) -> tuple[str, str]:
     return name, address
 
 
-def hostname_file(hostname: str, domainname: str = "") -> str:
-    """Return /etc/hostname."""
-    return f"{hostname}.{domainname}\n" if domainname else f"{hostname}\n"
+def hostname_file(hostname: str) -> str:
+    """Return the text of /etc/hostname: the host name alone, as `hostname` prints it."""
+    return f"{hostname}\n"
 
 
 def parse_resolv_conf(content: str) -> Resolver:
