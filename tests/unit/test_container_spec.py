@@ -13,6 +13,7 @@ from pinnace.engine.containers.spec import (
     cgroup_path,
     environment,
     exec_process_spec,
+    in_network,
     runtime_spec,
     with_guarded_paths,
 )
@@ -180,6 +181,16 @@ def test_binds_carry_access_and_propagation(record, options):
         "source": "/h",
         "options": options,
     }
+
+
+def test_the_network_is_put_into_a_finished_spec():
+    def spec_in(record, path):
+        described = in_network(runtime_spec(record, some_facts(), some_inputs(netns="")), path)
+        return namespaces(json.loads(encode(described)))
+
+    assert spec_in(a_record(), "/run/netns/x") == namespaces(made(netns="/run/netns/x"))
+    assert spec_in(a_record(), "") == namespaces(made(netns=""))
+    assert "network" not in spec_in(a_record(network_mode="host"), "")
 
 
 def test_a_read_only_file_is_not_bound_recursively():

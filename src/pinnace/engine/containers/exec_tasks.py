@@ -4,7 +4,8 @@ import msgspec
 
 from pinnace.contracts.monitor import TaskSpec
 from pinnace.engine.containers import spec
-from pinnace.engine.containers.runner import RUNTIME_ENV, Runner, RunnerParts
+from pinnace.engine.containers.preparation import RUNTIME_ENV
+from pinnace.engine.containers.runner import Runner, RunnerParts
 from pinnace.model.container import Container
 from pinnace.model.exec import ExecConfig
 from pinnace.model.record import ContainerId, ExecId

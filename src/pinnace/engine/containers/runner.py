@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-import msgspec
-
 from pinnace.contracts.bundles import Bundles, snapshot_key
 from pinnace.contracts.control import (
     CgroupPlan,
@@ -24,28 +22,23 @@ from pinnace.contracts.control import (
     RuntimeProgram,
     SeccompChoice,
 )
-from pinnace.contracts.monitor import LogFiles, Monitor, TaskSpec
+from pinnace.contracts.monitor import Monitor
 from pinnace.contracts.snapshots import ChainId, Change, Snapshots
 from pinnace.engine.containers import cgroup_plan, spec
-from pinnace.engine.containers.create import parse_size
 from pinnace.engine.containers.orphans import OrphanClearing
+from pinnace.engine.containers.preparation import Preparation, identity_of
 from pinnace.engine.containers.registry import ContainerRegistry
 from pinnace.engine.containers.resources import block_paths, runtime_resources
-from pinnace.engine.containers.spec_mounts import MountInputs
-from pinnace.errors import Conflict, PinnaceError, RuntimeFailure
+from pinnace.errors import PinnaceError, RuntimeFailure
 from pinnace.model.container import Container, DriverData
 from pinnace.model.endpoint import EndpointSettings, PortMap
 from pinnace.model.record import ContainerId, ImageId
-from pinnace.oci.runtime_spec import Resources, RuntimeSpec
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 A = TypeVar("A")
 B = TypeVar("B")
-
-# Descriptors and files a runtime may see; nothing of the daemon's own environment.
-RUNTIME_ENV = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +155,7 @@ class Runner:
 
     def __init__(self, parts: RunnerParts) -> None:
         self._parts = parts
+        self._preparation = Preparation(parts)
         self._clearing: dict[str, asyncio.Task[None]] = {}
 
     # At create
@@ -194,17 +188,17 @@ class Runner:
         parts = self._parts
         async with AsyncExitStack() as undo:
             undo.push_async_callback(self._undo, container)
-            rootfs, connection = await self._gather(
-                parts.offload(lambda: parts.bundles.mount_rootfs(container.id)),
+            connection, layout = await self._gather(
                 parts.networks.connect(container),
+                parts.offload(lambda: self._preparation.lay_out(container)),
             )
-            plan, task = await parts.offload(
-                lambda: self._describe(container, str(rootfs), connection)
+            task = await parts.offload(
+                lambda: self._preparation.describe(container, layout, connection)
             )
             try:
                 pid = await parts.monitor.create(task)
-                if plan.after:
-                    parts.cgroups.apply(plan.after)
+                if layout.plan.after:
+                    parts.cgroups.apply(layout.plan.after)
                 await parts.monitor.start(container.id)
             except RuntimeFailure as exc:
                 raise parts.explain(container.path, exc.message) from exc
@@ -221,196 +215,12 @@ class Runner:
             raise two
         return one, two
 
-    def _describe(
-        self, container: Container, rootfs: str, connection: Connection
-    ) -> tuple[CgroupPlan, TaskSpec]:
-        """Write everything `crun create` reads; blocks."""
-        parts = self._parts
-        runtime = self._runtime(container)
-        own_cgroups = runtime.is_crun and parts.facts.cgroup.version == 1
-        files = self._files(container, connection)
-        inputs = self._inputs(container, rootfs, connection, files, own_cgroups=own_cgroups)
-        described = spec.runtime_spec(container, parts.facts, inputs)
-        plan = self._plan(container, described)
-        if own_cgroups:
-            parts.cgroups.create(plan)
-        bundle = parts.bundles.write_bundle_file(
-            container.id, "config.json", msgspec.json.encode(described)
-        ).parent
-        return plan, self._task(container, str(bundle), plan, runtime, own_cgroups=own_cgroups)
-
-    def _task(
-        self,
-        container: Container,
-        bundle: str,
-        plan: CgroupPlan,
-        runtime: RuntimeProgram,
-        *,
-        own_cgroups: bool,
-    ) -> TaskSpec:
-        config, host = container.config, container.host_config
-        pid_file, runtime_log = f"{bundle}/pid", f"{bundle}/runtime.log"
-        size = host.console_size
-        shared_pids = host.pid_mode not in {"", "private"}
-        return TaskSpec(
-            id=container.id,
-            argv=runtime.create_argv(
-                container.id,
-                bundle=bundle,
-                pid_file=pid_file,
-                log=runtime_log,
-                own_cgroups=own_cgroups,
-            ),
-            env=RUNTIME_ENV,
-            pid_file=pid_file,
-            exit_file=str(self._parts.bundles.directory(container.id) / "exit.json"),
-            terminal=config.tty,
-            open_stdin=config.open_stdin,
-            stdin_once=config.stdin_once,
-            console_size=(size[0], size[1]) if len(size) == 2 and any(size) else None,
-            log=self._log_files(container),
-            start_fifo=runtime.start_fifo(container.id),
-            cgroup_files=plan.tasks if own_cgroups else (),
-            oom_file=plan.oom or None,
-            kill_cgroup=plan.procs.rpartition("/")[0] if shared_pids and plan.procs else None,
-            runtime_log=runtime_log,
-        )
-
-    def _log_files(self, container: Container) -> LogFiles:
-        config = container.host_config.log_config
-        options = config.config or {}
-        size = options.get("max-size", "")
-        return LogFiles(
-            directory=str(self._parts.bundles.log_directory(container.id)),
-            max_size=0 if size == "-1" else parse_size(size) if size else LogFiles("").max_size,
-            max_files=int(options.get("max-file") or LogFiles("").max_files),
-            discard=config.type == "none",
-        )
-
-    def _files(self, container: Container, connection: Connection) -> MountInputs:
-        """Write the etc files, fill volumes, and return the host paths behind mounts; blocks."""
-        parts, host = self._parts, container.host_config
-        owner = self._network_owner(container)
-        directory = parts.bundles.directory(owner.id)
-        if owner.id == container.id:
-            parts.bundles.write_etc(container.id, parts.etc_files(container, connection.networks))
-        sources: dict[str, str] = {}
-        for mount in container.mounts:
-            if mount.type == "bind":
-                parts.bundles.check_source(mount.source, create=not mount.asked)
-            if mount.copy_up and not self._in_use(mount.name, container):
-                parts.bundles.copy_up(container.id, mount.destination, Path(mount.source))
-            if mount.subpath:
-                sources[mount.destination] = parts.bundles.in_source(mount.source, mount.subpath)
-        return MountInputs(
-            hosts=str(directory / "hosts"),
-            hostname=str(directory / "hostname"),
-            resolv_conf=str(directory / "resolv.conf"),
-            shm=self._shm(container),
-            init=parts.init_path if host.init else "",
-            sources=sources,
-            propagations=self._propagations(container),
-            plain_files=self._plain_files(container, sources),
-        )
-
-    def _propagations(self, container: Container) -> Mapping[str, str]:
-        """Look up what the sources of shared and slave binds can do."""
-        sources = [
-            mount.source
-            for mount in container.mounts
-            if mount.type == "bind" and mount.propagation.removeprefix("r") in {"shared", "slave"}
-        ]
-        return self._parts.bundles.propagations(sources) if sources else {}
-
-    def _plain_files(self, container: Container, sources: Mapping[str, str]) -> frozenset[str]:
-        """Look up which sources of read-only mounts are files."""
-        read_only = [
-            sources.get(mount.destination, mount.source)
-            for mount in container.mounts
-            if mount.type != "tmpfs" and not mount.rw
-        ]
-        return self._parts.bundles.plain_files(read_only)
-
-    def _in_use(self, volume: str, container: Container) -> bool:
-        """Whether another running container has the volume, which must not be refilled then."""
-        return any(
-            other.id != container.id
-            and other.state.status in {"running", "paused"}
-            and any(mount.name == volume for mount in other.mounts)
-            for other in self._parts.registry
-        )
-
-    def _shm(self, container: Container) -> str:
-        host = container.host_config
-        if host.ipc_mode == "shareable":
-            return self._parts.bundles.shared_shm(container.id, host.shm_size)
-        if host.ipc_mode.startswith("container:"):
-            other = self._joined(host.ipc_mode)
-            if other.host_config.ipc_mode == "shareable":
-                return self._parts.bundles.shared_shm(other.id, other.host_config.shm_size)
-            raise Conflict(
-                f"cannot join IPC namespace of container {other.id}: non-shareable IPC"
-                " (hint: use IpcMode:shareable for the donor container)"
-            )
-        return "/dev/shm" if host.ipc_mode == "host" else ""  # noqa: S108 (the host's own)
-
-    def _inputs(
-        self,
-        container: Container,
-        rootfs: str,
-        connection: Connection,
-        files: MountInputs,
-        *,
-        own_cgroups: bool,
-    ) -> spec.SpecInputs:
-        parts, host = self._parts, container.host_config
-        runtime = self._runtime(container)
-        joined: dict[str, str] = {}
-        for kind, mode in (("ipc", host.ipc_mode), ("pid", host.pid_mode)):
-            if mode.startswith("container:"):
-                joined[kind] = f"/proc/{self._joined(mode).state.pid}/ns/{kind}"
-        return spec.SpecInputs(
-            rootfs=rootfs,
-            identity=self.identity(container, rootfs, container.config.user),
-            files=files,
-            seccomp=parts.seccomp(container, compiled=runtime.is_crun),
-            cgroup_path=spec.cgroup_path(container),
-            own_cgroups=own_cgroups,
-            netns=connection.sandbox,
-            joined=joined,
-            nodes={
-                device.path_on_host: parts.bundles.device_nodes(device.path_on_host)
-                for device in host.devices or []
-            },
-            host_nodes=parts.bundles.host_devices() if host.privileged else (),
-            block_numbers=parts.bundles.block_numbers(block_paths(host)),
-        )
-
     def identity(self, container: Container, rootfs: str, user: str) -> Identity:
         """Resolve a user of the container to ids; blocks."""
-        groups = container.host_config.group_add or []
-        return self._parts.bundles.identity(Path(rootfs), user, groups)
-
-    def _plan(self, container: Container, described: RuntimeSpec) -> CgroupPlan:
-        resources = described.linux.resources or Resources()
-        return cgroup_plan.cgroup_plan(
-            spec.cgroup_path(container), resources, self._parts.facts.cgroup
-        )
+        return identity_of(self._parts.bundles, container, rootfs, user)
 
     def _runtime(self, container: Container) -> RuntimeProgram:
         return self._parts.runtimes[container.host_config.runtime]
-
-    def _joined(self, mode: str) -> Container:
-        """Return the running container that a `container:REF` mode names."""
-        ref = mode.removeprefix("container:")
-        other = self._parts.registry.get(ref)
-        if other.state.status not in {"running", "paused"}:
-            raise Conflict(f"cannot join network of a non running container: {other.id}")
-        return other
-
-    def _network_owner(self, container: Container) -> Container:
-        mode = container.host_config.network_mode
-        return self._joined(mode) if mode.startswith("container:") else container
 
     # Stop
 

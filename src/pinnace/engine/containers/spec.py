@@ -127,6 +127,17 @@ def runtime_spec(container: Container, facts: HostFacts, inputs: SpecInputs) -> 
     )
 
 
+def in_network(described: RuntimeSpec, path: str) -> RuntimeSpec:
+    """Return the spec with the network namespace at `path`; "" leaves it as it is."""
+    if not path:
+        return described
+    namespaces = [
+        replace(space, path=path) if space.type == "network" else space
+        for space in described.linux.namespaces
+    ]
+    return replace(described, linux=replace(described.linux, namespaces=namespaces))
+
+
 def exec_process_spec(
     container: Container, config: ExecConfig, facts: HostFacts, identity: Identity
 ) -> Process:
