@@ -55,6 +55,7 @@ class Options:
     seed: int = 0
     bridge: str = BRIDGE
     subnet: str = SUBNET
+    python: str = sys.executable
 
 
 class Traffic:
@@ -186,7 +187,9 @@ def check_all(slots: list[Slot], world: World) -> None:
 
 def run(options: Options, root: Path) -> World:
     """Do a whole run below `root`; the problems are in the world that is returned."""
-    engine = pinnaced.start(root, bridge=options.bridge, subnet=options.subnet)
+    engine = pinnaced.start(
+        root, bridge=options.bridge, subnet=options.subnet, python=options.python
+    )
     world = World(engine)
     with engine:
         engine.load(busybox_archive())
@@ -238,6 +241,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=int(time.time()))
     parser.add_argument("--bridge", default=BRIDGE)
     parser.add_argument("--subnet", default=SUBNET)
+    parser.add_argument("--python", default=sys.executable, help="runs the daemon")
     parser.add_argument("--keep", action="store_true", help="keep the directory for a look")
     given = parser.parse_args()
     options = Options(
@@ -247,6 +251,7 @@ def main() -> int:
         seed=given.seed,
         bridge=given.bridge,
         subnet=given.subnet,
+        python=given.python,
     )
     root = Path(tempfile.mkdtemp(prefix="pinnace-fault-", dir="/var/tmp"))
     world = run(options, root)

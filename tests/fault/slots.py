@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import http.client
 import secrets
+import sys
 import threading
 import time
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from tests.fault.program import KILLED, SCRIPT, START_FAILED, noted, read_log
+from tests.fault.program import KILLED, SCRIPT, START_FAILED, LogReport, noted, read_log
 
 if TYPE_CHECKING:
     import random
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
 
 IMAGE = "busybox:latest"
 GONE_DEADLINE_S = 30.0
+LOG_DEADLINE_S = 15.0
+WAIT_DEADLINE_S = 60.0
+NO_TRACE_S = 0.1  # a run that ends of itself says so just before
 
 
 class Disturbed(Exception):
@@ -49,7 +54,9 @@ class World:
 
     def problem(self, text: str) -> None:
         with self.lock:
-            self.problems.append(f"[epoch {self.epoch}] {text}")
+            told = f"[epoch {self.epoch}] {text}"
+            self.problems.append(told)
+            sys.stderr.write(f"{told}\n")
 
     def call(
         self, method: str, path: str, body: object = None, *, fine: tuple[int, ...], **query: str
@@ -143,34 +150,47 @@ class Slot:
             return
         self.id = found["Id"]
         state = found["State"]
-        notes = self._notes()
-        text = self._log()
-        report = read_log(text)
+        report = self._whole_log()
         for problem in report.problems:
             self.world.problem(f"log of {self.name} ({self.id[:12]}): {problem}")
-        run, lines = notes
-        if run and report.runs.get(run, 0) < lines:
-            self.world.problem(
-                f"log of {self.name} ({self.id[:12]}): run {run} wrote {lines} lines, "
-                f"the log has {report.runs.get(run, 0)}"
-            )
         if state["Status"] == "exited":
             self._check_code(state, report.ended, report.last)
-        elif final and state["Status"] not in {"created", "running", "paused"}:
+        elif final and state["Status"] not in {"created", "running", "paused", "restarting"}:
             self.world.problem(f"{self.name} is {state['Status']}")
 
     def _check_code(self, state: dict[str, Any], ended: dict[int, int], last: int) -> None:
         """The exit code is what the last run said, or that of a kill."""
         code, said = state["ExitCode"], ended.get(last, KILLED)
-        # A run which was killed before its first line leaves no trace in the log.
         if code == START_FAILED and "supervisor ended" in state["Error"]:
             return  # the start was told to have failed
-        if code == said or (code == KILLED and self._runs_begun() != last):
+        if code == said or (code == KILLED and self._ended_after_log(state)):
             return
         self.world.problem(
             f"{self.name} ({self.id[:12]}): exit code {code}, run {last} said {said};"
             f" {state['Error']!r}"
         )
+
+    def _whole_log(self) -> LogReport:
+        """Read the log; what the container has noted must come to be in it."""
+        run, lines = self._notes()
+        end = time.monotonic() + LOG_DEADLINE_S
+        while True:
+            report = read_log(self._log())
+            if report.runs.get(run, 0) >= lines:
+                return report
+            if time.monotonic() > end:
+                report.problems.append(
+                    f"run {run} wrote {lines} lines, the log has {report.runs.get(run, 0)}"
+                )
+                return report
+            time.sleep(0.2)
+
+    def _ended_after_log(self, state: dict[str, Any]) -> bool:
+        """Whether the last run was killed before it wrote anything."""
+        query = {"stdout": "1", "timestamps": "1", "tail": "1"}
+        found = self.world.call("GET", f"/containers/{self.id}/logs", fine=(200,), **query)
+        line = found.body.decode() if self.terminal else demultiplex(found.body)
+        return seconds(state["FinishedAt"]) - seconds(line.split()[0]) > NO_TRACE_S
 
     def remove(self) -> None:
         """Remove the container, whatever its state."""
@@ -219,10 +239,10 @@ class Slot:
         self._post("start", 204, 304)
 
     def _stop(self) -> None:
-        self._post("stop", 204, 304, t="20")
+        self._post("stop", 204, 304, t="4")
 
     def _restart(self) -> None:
-        self._post("restart", 204, t="20")
+        self._post("restart", 204, t="4")
 
     def _kill(self) -> None:
         self._post("kill", 204, 409)
@@ -267,10 +287,11 @@ class Slot:
             return
         waiter = threading.Thread(target=wait)
         waiter.start()
-        try:
-            self._leave()
-        finally:
-            waiter.join(60)
+        end = time.monotonic() + WAIT_DEADLINE_S
+        while waiter.is_alive() and time.monotonic() < end:
+            with contextlib.suppress(Disturbed):
+                self._leave()  # again: it comes to nothing before the trap is set
+            waiter.join(1)
         if waiter.is_alive():
             self.world.problem(f"wait for {self.name} does not end")
         state = self._state()
@@ -321,10 +342,12 @@ class Slot:
             return noted((self._directory / "count").read_text())
         return 0, 0
 
-    def _runs_begun(self) -> int:
-        with contextlib.suppress(OSError, ValueError):
-            return int((self._directory / "run").read_text())
-        return 0
+
+def seconds(stamp: str) -> float:
+    """Return an RFC 3339 time as seconds."""
+    whole, _, fraction = stamp.rstrip("Z").partition(".")
+    moment = datetime.fromisoformat(f"{whole}+00:00").timestamp()
+    return moment + float(f"0.{fraction or 0}")
 
 
 def demultiplex(data: bytes) -> str:

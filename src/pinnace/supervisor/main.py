@@ -94,6 +94,7 @@ def _lock(directory: str) -> bool:
 
 
 def _serve(directory: str, ready: int, null: int) -> None:
+    _remove_consoles(directory)
     report = _Reporter(f"{directory}/{LOG_NAME}")
     loop = Loop(report)
     reaper = Reaper()
@@ -106,6 +107,13 @@ def _serve(directory: str, ready: int, null: int) -> None:
     os.close(ready)
     loop.run()
     os.unlink(f"{directory}/{SOCKET_NAME}")  # noqa: PTH108 - still ours: we hold the lock
+
+
+def _remove_consoles(directory: str) -> None:
+    """Remove the console sockets of a supervisor that was killed during a start."""
+    for name in os.listdir(directory):  # noqa: PTH208
+        if name[:1] == "c" and name[1:].isdigit():
+            os.unlink(f"{directory}/{name}")  # noqa: PTH108
 
 
 def _watch_children(loop: Loop, reaper: Reaper) -> None:

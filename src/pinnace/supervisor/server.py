@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from pinnace.supervisor.reaper import Reaper
 
 GRACE_S = 10.0  # how long an idle supervisor waits for a daemon
+HELLO_WAIT_S = 5.0  # how long a daemon waits for what the one before had begun to make
 
 Answer = Message | None  # None: the answer follows later
 
@@ -176,8 +177,15 @@ class Server:
             raise Refused("Unavailable", f"this supervisor speaks protocol version {VERSION}")
         if self._channel is not None:
             self._greeting = (self._channel, number(message, "request"))
+            self._loop.call_later(HELLO_WAIT_S, self._stop_waiting)
             self._greet()
         return None
+
+    def _stop_waiting(self) -> None:
+        """Greet without what takes too long to make."""
+        if self._greeting is not None:
+            self._launching.clear()
+            self._greet()
 
     def _greet(self) -> None:
         """Answer a daemon's hello, once all that its predecessor had begun to make is known."""
@@ -205,7 +213,7 @@ class Server:
             if failure:
                 del self._tasks[spec.id]
             if self._channel is not asker:  # its number means nothing to another daemon
-                pass
+                self._made_for_nobody(task, failure)
             elif failure:
                 self._refuse(request, "RuntimeFailure", failure)
             else:
@@ -219,9 +227,27 @@ class Server:
         except OSError as exc:
             del self._tasks[spec.id]
             raise Refused("RuntimeFailure", str(exc)) from exc
-        if not task.is_ready:
+        if not task.is_ready and spec.log is not None:
             self._launching.add(spec.id)
         return None
+
+    def _made_for_nobody(self, task: Task, failure: str) -> None:
+        """Deal with a task whose daemon has gone while the runtime made it.
+
+        An exec runs on. A container is told of with the answer to the next daemon's hello; one
+        that came too late for that is ended, since nobody knows where its network is.
+        """
+        if failure or task.spec.id in self._launching or self._channel is None:
+            return
+        if task.spec.log is None:
+            state, descriptors = task.describe()
+            self._emit({"event": "task", **state}, descriptors)
+        else:
+
+            def ended() -> None:
+                self._tasks.pop(task.spec.id, None)
+
+            task.forget(ended, kill=True)
 
     def _adopt(self, message: Message, fds: list[int]) -> Answer:
         spec = Spec(nested(message, "spec"))

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 # How long descendants that keep the output open are listened to after the main process ended.
 LINGER_S = 0.5
 _FIFO_RETRY_S = 0.001
+_BEING_STARTED = ".starting"
 _FIFO_DEADLINE_S = 10.0
 
 
@@ -306,7 +307,8 @@ class Task:
             fd = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
         except OSError as exc:
             if exc.errno == errno.ENOENT and self._adopted:
-                self.started = True  # our predecessor had let it go, and could not say so
+                _finish_start(f"{path}{_BEING_STARTED}")
+                self.started = True
                 done("")
                 return
             if exc.errno != errno.ENXIO or tries <= 0:
@@ -315,8 +317,10 @@ class Task:
             self._around.loop.call_later(_FIFO_RETRY_S, lambda: self._open_fifo(done, tries - 1))
             return
         try:
+            # Now the process reads; whoever finds the new name knows how far this has come.
+            os.rename(path, f"{path}{_BEING_STARTED}")  # noqa: PTH104
             os.write(fd, b"\0")
-            os.unlink(path)  # noqa: PTH108
+            os.unlink(f"{path}{_BEING_STARTED}")  # noqa: PTH108
         except OSError as exc:
             done(f"cannot start the container: {exc.strerror}")
             return
@@ -422,6 +426,24 @@ class Task:
         if self._input is not None:
             self._input.close()
         self._output.close()
+
+
+def _finish_start(fifo: str) -> None:
+    """Do what is left of a start in which our predecessor was killed.
+
+    The process read when the fifo was renamed; if it does not read any more, it goes on already.
+    """
+    try:
+        fd = os.open(fifo, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return
+    try:
+        os.write(fd, b"\0")
+        os.unlink(fifo)  # noqa: PTH108
+    except OSError:
+        return
+    finally:
+        os.close(fd)
 
 
 def _kill_cgroup(directory: str) -> None:

@@ -21,7 +21,7 @@ from pinnace.engine.containers.restart import Backoff, wants_restart
 from pinnace.engine.containers.runner import Runner
 from pinnace.engine.containers.waiters import Waiters, WaitResult
 from pinnace.engine.locks import Locks
-from pinnace.errors import PinnaceError, RuntimeFailure, StartFailed
+from pinnace.errors import PinnaceError, RuntimeFailure, StartFailed, Unavailable
 from pinnace.model.container import Container, Health, RunState
 from pinnace.model.record import ContainerId
 
@@ -263,10 +263,19 @@ class Keeper:
                 return
             try:
                 await self.start_locked(container, restarts=container.restart_count + 1)
-            except PinnaceError:
+            except PinnaceError as exc:
                 log.exception("restart failed", extra={"container": container_id})
                 failed = self._registry.by_id(container_id)
+                if isinstance(exc, Unavailable) and not self._stopping:
+                    await self._restart_again_locked(failed)
+                    return
                 self._waiters.exited(container_id, WaitResult(failed.state.exit_code))
+
+    async def _restart_again_locked(self, container: Container) -> None:
+        """Try once more what failed for want of something that may come back."""
+        state = replace(container.state, status="restarting")
+        container = await self._registry.put(replace(container, state=state))
+        self._restart_later(container, run_ns=0)
 
     def _first_health(self, container: Container) -> Health | None:
         check = container.config.healthcheck
