@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from tests.support.bpf import AARCH64, ALLOW, ERRNO, X86, verdict
@@ -186,6 +188,20 @@ def test_capabilities_without_a_say_share_one_filter(tmp_path):
     filters = Filters(tmp_path, some_facts())
     first = filters.choose("", DEFAULT, compiled=True)
     assert filters.choose("", [*DEFAULT, "CAP_NET_ADMIN"], compiled=True) is first
+
+
+def test_first_starts_at_once_compile_one_filter(tmp_path):
+    # Two threads wrote the same temporary file, and the second could not rename it any more.
+    for number in range(3):
+        filters = Filters(tmp_path / str(number), some_facts())
+        together = threading.Barrier(8)
+
+        def choose(_, filters=filters, together=together):
+            together.wait()
+            return filters.choose("", DEFAULT, compiled=True).bpf
+
+        with ThreadPoolExecutor(8) as pool:
+            assert len(set(pool.map(choose, range(8)))) == 1
 
 
 # Custom profiles

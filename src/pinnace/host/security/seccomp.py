@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import os
+import threading
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Literal
@@ -74,6 +75,7 @@ class Filters:
         self._cache = cache
         self._facts = facts
         self._builtin: dict[frozenset[str], SeccompChoice] = {}
+        self._compiling = threading.Lock()  # one at a time: they write the same file
 
     def choose(
         self, profile: str, capabilities: Collection[str], *, compiled: bool
@@ -107,11 +109,12 @@ class Filters:
         source = msgspec.json.encode(chosen.profile, order="deterministic")
         stamp = f"{seccomp_bpf.FORMAT}:{seccomp_bpf.version()}:".encode()
         path = self._cache / f"{hashlib.sha256(stamp + source).hexdigest()}.bpf"
-        try:
-            code = path.read_bytes()
-        except FileNotFoundError:
-            code = seccomp_bpf.compile_filter(chosen.profile)
-            self._keep(path, code)
+        with self._compiling:
+            try:
+                code = path.read_bytes()
+            except FileNotFoundError:
+                code = seccomp_bpf.compile_filter(chosen.profile)
+                self._keep(path, code)
         return SeccompChoice(chosen.profile, base64.b64encode(code).decode())
 
     def _keep(self, path: Path, code: bytes) -> None:
