@@ -116,12 +116,15 @@ class Creation:
             lenient=params.lenient_mount_options,
         )
         networks = self._networks(params, host)
+        for mode in (host.ipc_mode, host.pid_mode):
+            if mode.startswith("container:"):
+                self._joined(mode)
         if host.network_mode == "host" and host.port_bindings:
             warnings.append("Published ports are discarded when using host network mode")
         warnings += _platform_warning(params.platform, image)
         container = Container(
             id=ContainerId(secrets.token_hex(32)),
-            name=name or random_name(self._registry.names),
+            name=name,
             created_ns=time.time_ns(),
             image_id=image.id,
             layer=image.top or "",
@@ -134,13 +137,15 @@ class Creation:
         )
         container = self._named(container)
         with self._images.lease([image.top] if image.top else []):
-            await self._store(container)
-        return container, warnings
+            return await self._store(container), warnings
 
-    async def _store(self, container: Container) -> None:
+    async def _store(self, container: Container) -> Container:
         await self._runner.prepare(container)
+        if not container.name:
+            # Only now: `put` claims the name before anybody else can choose it.
+            container = replace(container, name=random_name(self._registry.names))
         try:
-            await self._registry.put(container)
+            return await self._registry.put(container)
         except BaseException:
             self._runner.destroy_later(container)
             for mount in container.mounts:
@@ -185,7 +190,7 @@ class Creation:
     def _networks(self, params: CreateParams, host: HostConfig) -> dict[str, EndpointSettings]:
         mode = host.network_mode
         if mode.startswith("container:"):
-            self._owner_of_network(mode)
+            self._joined(mode)
             return {}
         if mode not in _NETWORKS:
             raise _missing(NetworkNotFound(mode))
@@ -206,7 +211,7 @@ class Creation:
             return {}
         return {mode: settings}
 
-    def _owner_of_network(self, mode: str) -> Container:
+    def _joined(self, mode: str) -> Container:
         try:
             return self._registry.get(mode.removeprefix("container:"))
         except ContainerNotFound as exc:
@@ -225,7 +230,7 @@ class Creation:
             return container
         mode = host.network_mode
         if mode.startswith("container:"):
-            hostname = self._owner_of_network(mode).config.hostname
+            hostname = self._joined(mode).config.hostname
         elif mode == "host" or host.uts_mode == "host":
             hostname = self._defaults.host_name
         else:
