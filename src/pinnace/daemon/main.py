@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import grp
 import logging
 import os
@@ -113,6 +114,9 @@ async def _run(daemon: Daemon, stop: asyncio.Event) -> None:
     exits = daemon.tasks(_follow_exits(daemon), name="exits")
     events = daemon.tasks(_save_events(daemon), name="events")
     app = make_app(daemon.engine, _api_settings(daemon.config))
+    # What is here now stays: the collector need not look at it again and again.
+    gc.collect()
+    gc.freeze()
     listeners = await _listen(daemon.config, app)
     try:
         for warning in exposure_warnings(daemon.config):
