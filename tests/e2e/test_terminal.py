@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import signal
 import socket
+import subprocess
 import sys
-from typing import TYPE_CHECKING
+import time
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.support import pinnaced
@@ -14,7 +18,7 @@ from tests.support.images import busybox_archive
 from tests.support.terminal import DEADLINE_S, Terminal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from tests.support.engine import Engine
 
@@ -48,7 +52,16 @@ def name(engine: Engine, request: pytest.FixtureRequest) -> Iterator[str]:
 
 
 def at_terminal(engine: Engine, client: tuple[str, ...], *arguments: str) -> Terminal:
-    environment = {
+    return Terminal([*client, *arguments], environment_of(engine))
+
+
+def run_shell(engine: Engine, client: tuple[str, ...], name: str, *options: str) -> Terminal:
+    command = ("run", "-it", "--net=none", f"--name={name}", *options, "busybox", "sh")
+    return at_terminal(engine, client, *command)
+
+
+def environment_of(engine: Engine) -> dict[str, str]:
+    return {
         "PATH": os.environ["PATH"],
         "HOME": str(engine.root),
         "DOCKER_CONFIG": str(engine.root / "docker-config"),
@@ -56,12 +69,17 @@ def at_terminal(engine: Engine, client: tuple[str, ...], *arguments: str) -> Ter
         "PINNACE_HOST": engine.host,
         "TERM": "xterm",
     }
-    return Terminal([*client, *arguments], environment)
 
 
-def run_shell(engine: Engine, client: tuple[str, ...], name: str, *options: str) -> Terminal:
-    command = ("run", "-it", "--net=none", f"--name={name}", *options, "busybox", "sh")
-    return at_terminal(engine, client, *command)
+def state_of(engine: Engine, name: str) -> Any:
+    return engine.request("GET", f"/containers/{name}/json").json()["State"]
+
+
+def wait_until(condition: Callable[[], object]) -> None:
+    end = time.monotonic() + DEADLINE_S
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
 
 
 def attached(engine: Engine, name: str) -> socket.socket:
@@ -109,8 +127,16 @@ def test_a_process_is_told_of_a_new_window_size(engine, client, name):
     script = "trap 'stty size' WINCH; echo ready; while :; do sleep 0.05; done"
     with at_terminal(engine, client, *options, script) as terminal:
         terminal.expect(r"^ready$")
-        terminal.resize(44, 133)
-        terminal.expect(r"^44 133$")
+
+        def told() -> bool:
+            # The client may begin to listen for changes only now.
+            terminal.resize(44, 100 + len(sizes) % 50)
+            sizes.append(terminal.shown)
+            terminal.read(0.2)
+            return b"\n44 1" in terminal.shown
+
+        sizes: list[bytes] = []
+        wait_until(told)
 
 
 def test_keys_detach_and_a_second_session_shows_what_comes_next(engine, client, name):
@@ -138,7 +164,7 @@ def test_other_keys_detach_when_asked_and_the_usual_ones_are_sent(engine, client
 def test_an_interrupt_reaches_the_process_in_the_foreground(engine, client, name):
     with run_shell(engine, client, name, "--rm") as terminal:
         terminal.expect(PROMPT)
-        terminal.type("echo be''gun; sleep 1000; echo en''ded\n")
+        terminal.type("sh -c 'echo be\"\"gun; exec sleep 1000'\n")
         terminal.expect(r"^begun$")
         terminal.type("\x03")
         terminal.expect(PROMPT)
@@ -153,13 +179,16 @@ def test_exec_has_a_terminal_of_its_own_size(engine, client, name):
         terminal.expect(PROMPT)
         terminal.type("stty size\n")
         terminal.expect(r"^31 97$")
+        terminal.expect(PROMPT)
         terminal.resize(20, 61)
         terminal.type("while [ \"$(stty size)\" != '20 61' ]; do sleep 0.05; done; ps -o args\n")
         terminal.expect(r"^top$")
         terminal.type("exit 9\n")
         assert terminal.end() == 9
-    with at_terminal(engine, client, "exec", "-it", name, "stty", "size") as terminal:
-        terminal.expect(r"^31 97$")
+    # The runtime gives an exec's terminal its size while the program starts already.
+    script = "until [ \"$(stty size)\" = '31 97' ]; do sleep 0.05; done; echo sized"
+    with at_terminal(engine, client, "exec", "-it", name, "sh", "-c", script) as terminal:
+        terminal.expect(r"^sized$")
         assert terminal.end() == 0
 
 
@@ -248,3 +277,98 @@ def test_standard_input_that_is_once_ends_with_the_first_client(engine, name):
         read_until(stream, b"only\n")
     answer = engine.request("POST", f"/containers/{name}/wait", timeout=40)
     assert answer.json()["StatusCode"] == 0
+
+
+def test_a_terminal_outlives_the_client_that_was_killed(engine, client, name):
+    with run_shell(engine, client, name) as terminal:
+        terminal.expect(PROMPT)
+        terminal.process.kill()
+        terminal.process.wait()
+    assert state_of(engine, name)["Running"]
+    with at_terminal(engine, client, "attach", name) as terminal:
+        terminal.type("echo still $((1 + 1)); exit 8\n")
+        terminal.expect(r"^still 2$")
+        assert terminal.end() == 8
+
+
+def test_a_stopped_container_is_started_again_at_a_terminal(engine, client, name):
+    with run_shell(engine, client, name) as terminal:
+        terminal.expect(PROMPT)
+        terminal.type("exit 2\n")
+        assert terminal.end() == 2
+    with at_terminal(engine, client, "start", "-ai", name) as terminal:
+        terminal.expect(PROMPT)
+        terminal.type("stty size; exit 3\n")
+        terminal.expect(r"^31 97$")
+        assert terminal.end() == 3
+
+
+def test_much_that_is_pasted_arrives_whole(engine, client, name):
+    with run_shell(engine, client, name, "--rm") as terminal:
+        terminal.expect(PROMPT)
+        terminal.type("stty -echo; cat > /pasted; wc -l < /pasted; md5sum /pasted; exit\n")
+        line = "0123456789" * 7 + "\n"
+        for _ in range(20):
+            terminal.type(line * 25)
+        terminal.type("\x04")
+        terminal.expect(r"^500$")
+        terminal.expect(hashlib.md5((line * 500).encode()).hexdigest())
+        assert terminal.end() == 0
+
+
+def test_a_terminal_without_input_shows_output_and_no_more(engine, client, name):
+    words = ("run", "-t", "--rm", "--net=none", f"--name={name}", "busybox", "sh", "-c")
+    done = engine.cli(*client[1:], *words, "tty; echo out; echo err >&2", program=client[0])
+    assert (done.returncode, done.stdout) == (0, b"/dev/pts/0\r\nout\r\nerr\r\n"), done.stderr
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 5), (signal.SIGTERM, 6)])
+def test_signals_of_a_client_without_terminal_reach_the_container(
+    engine, client, name, number, code
+):
+    script = "trap 'exit 5' INT; trap 'exit 6' TERM; echo ready; while :; do sleep 0.1; done"
+    words = ("run", "--rm", "--net=none", f"--name={name}", "busybox", "sh", "-c", script)
+    running = subprocess.Popen(
+        [*client, *words],
+        env=environment_of(engine),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+    )
+    with running:
+        try:
+            assert running.stdout.readline() == b"ready\n"
+            running.send_signal(number)
+            assert running.wait(DEADLINE_S) == code
+        finally:
+            running.kill()
+
+
+def test_input_ends_when_its_only_client_is_killed(engine, client, name):
+    words = ("run", "-i", "--net=none", f"--name={name}", "busybox", "sh", "-c", "cat; exit 3")
+    running = subprocess.Popen(
+        [*client, *words],
+        env=environment_of(engine),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    with running:
+        running.stdin.write(b"typed\n")
+        running.stdin.flush()
+        assert running.stdout.readline() == b"typed\n"
+        running.kill()
+    wait_until(lambda: state_of(engine, name)["Status"] == "exited")
+    assert state_of(engine, name)["ExitCode"] == 3
+
+
+def test_a_slow_reader_of_input_and_output_loses_nothing(engine, client, name):
+    data = os.urandom(3 << 20)
+    script = "sleep 0.5; cat"
+    done = engine.cli(
+        *client[1:],
+        *("run", "-i", "--rm", "--net=none", f"--name={name}", "busybox", "sh", "-c", script),
+        program=client[0],
+        stdin=data,
+    )
+    assert done.returncode == 0
+    assert done.stdout == data

@@ -76,27 +76,11 @@ class Terminal:
                 self._seen = found.end()
                 return found
             left = end - time.monotonic()
-            if left <= 0 or not self._read(left):
+            if left <= 0 or not self.read(left):
                 ended = "" if self.process.poll() is None else f", {self.process.args} ended"
                 raise AssertionError(f"no {pattern!r}{ended}; shown: {self.shown.decode()!r}")
 
-    def end(self, deadline_s: float = DEADLINE_S) -> int:
-        """Show the rest of the output, wait for the end, and return the exit status."""
-        end = time.monotonic() + deadline_s
-        while (left := end - time.monotonic()) > 0 and self._read(left):
-            pass
-        return self.process.wait(max(0.1, end - time.monotonic()))
-
-    def close(self) -> None:
-        """End the program if it still runs; idempotent."""
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGKILL)
-            self.process.wait()
-        if self._master >= 0:
-            os.close(self._master)
-            self._master = -1
-
-    def _read(self, seconds: float) -> bool:
+    def read(self, seconds: float) -> bool:
         """Read what comes next; False when nothing came or nothing comes any more."""
         readable, _, _ = select.select([self._master], [], [], seconds)
         if not readable:
@@ -109,6 +93,22 @@ class Terminal:
             return False
         self.shown += data.replace(b"\r", b"")
         return bool(data)
+
+    def end(self, deadline_s: float = DEADLINE_S) -> int:
+        """Show the rest of the output, wait for the end, and return the exit status."""
+        end = time.monotonic() + deadline_s
+        while (left := end - time.monotonic()) > 0 and self.read(left):
+            pass
+        return self.process.wait(max(0.1, end - time.monotonic()))
+
+    def close(self) -> None:
+        """End the program if it still runs; idempotent."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGKILL)
+            self.process.wait()
+        if self._master >= 0:
+            os.close(self._master)
+            self._master = -1
 
     def _set_size(self, rows: int, columns: int) -> None:
         fcntl.ioctl(self._master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))

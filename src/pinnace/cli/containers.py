@@ -9,7 +9,7 @@ from urllib.parse import quote
 import msgspec
 
 from pinnace.cli.attached import show_output
-from pinnace.cli.context import FAILED
+from pinnace.cli.context import FAILED, CommandError
 from pinnace.cli.filters import encode_filters, moment
 from pinnace.cli.output import ago, ellipsis, printable, short_id, size, table
 from pinnace.client.engine import decode
@@ -45,6 +45,10 @@ def configure(parser: Parser, command: str) -> None:
             parser.add_argument("container", metavar="CONTAINER")
             parser.add_argument("arguments", metavar="PS-OPTIONS", nargs="...")
             return
+        case "start":
+            parser.flag("-a", "--attach", note="show its output and pass signals on")
+            parser.flag("-i", "--interactive", note="send standard input, too")
+            parser.text("--detach-keys", note="keys which detach", meta="KEYS")
         case "stop" | "restart":
             parser.add_argument("-t", "--time", "--timeout", type=int, metavar="SECONDS")
             parser.text("-s", "--signal", note="signal to send first", meta="SIGNAL")
@@ -92,12 +96,30 @@ async def main(context: Context, args: argparse.Namespace, command: str) -> int:
             return 0
         case "top":
             return await _top(context, args)
+        case "start" if args.attach or args.interactive:
+            return await _start_attached(context, args)
         case _:
             return await _each(context, args, command)
 
 
 def _path(container: str) -> str:
     return f"/containers/{quote(container, safe='')}"
+
+
+async def _start_attached(context: Context, args: argparse.Namespace) -> int:
+    # Only this form needs the parts which `run` is made of.
+    from pinnace.cli.run import Session, start_attached
+
+    if len(args.containers) > 1:
+        raise CommandError("you cannot start and attach multiple containers at once")
+    found = await context.engine.get(Container, f"{_path(args.containers[0])}/json")
+    session = Session(
+        container=found.id,
+        tty=found.config.tty,
+        stdin=args.interactive and found.config.open_stdin,
+        detach_keys=args.detach_keys,
+    )
+    return await start_attached(context, session)
 
 
 async def _each(context: Context, args: argparse.Namespace, command: str) -> int:

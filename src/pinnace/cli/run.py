@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -107,7 +108,7 @@ def _parse_api(version: str) -> tuple[int, ...]:
 
 async def run(context: Context, args: argparse.Namespace) -> int:
     """Create, attach, start and wait, in the order which loses no output and no status."""
-    keys = parse_keys(args.detach_keys) if args.tty else b""
+    parse_keys(args.detach_keys)
     if args.tty and args.interactive and not args.detach and not sys.stdin.isatty():
         raise ValueError("the input device is not a TTY")
     container = await create(context, args, attach=not args.detach)
@@ -115,29 +116,65 @@ async def run(context: Context, args: argparse.Namespace) -> int:
         await _start(context, container)
         print(container)
         return 0
-    path = f"/containers/{container}"
+    session = Session(
+        container=container,
+        tty=args.tty,
+        stdin=args.interactive,
+        condition="removed" if args.rm else "next-exit",
+        sig_proxy=str(args.sig_proxy),
+        detach_keys=args.detach_keys,
+    )
+    return await start_attached(context, session)
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """How to start a container and stay with it.
+
+    Attributes:
+        container: Its id or name.
+        tty: It has a terminal.
+        stdin: Send our standard input.
+        condition: What to wait for: `next-exit` or `removed`.
+        sig_proxy: Pass signals on: `true`, or anything else for no.
+        detach_keys: As the user wrote them; None: the usual ones.
+    """
+
+    container: str
+    tty: bool
+    stdin: bool
+    condition: str = "next-exit"
+    sig_proxy: str = "true"
+    detach_keys: str | None = None
+
+
+async def start_attached(context: Context, session: Session) -> int:
+    """Attach, start and wait, in the order which loses no output and no status."""
+    path = f"/containers/{quote(session.container, safe='')}"
     query = {
         "stream": True,
-        "stdin": args.interactive or None,
+        "stdin": session.stdin or None,
         "stdout": True,
         "stderr": True,
-        "detachKeys": args.detach_keys,
+        "detachKeys": session.detach_keys,
     }
     connection = await context.engine.hijack(f"{path}/attach", query=query)
-    condition = "removed" if args.rm else "next-exit"
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(connection.close)
         # Its head comes at once and says that waiting has begun; the exit cannot be missed then.
-        waiting = await context.engine.open("POST", f"{path}/wait", query={"condition": condition})
+        waiting = await context.engine.open(
+            "POST", f"{path}/wait", query={"condition": session.condition}
+        )
         stack.push_async_callback(waiting.close)
-        await _start(context, container)
-        proxy = str(args.sig_proxy).lower() in ("true", "1", "yes")
+        await _start(context, session.container)
         wishes = Wishes(
-            tty=args.tty,
-            stdin=args.interactive,
-            detach_keys=keys,
-            resize=f"{path}/resize" if args.tty and terminal.window_size() else None,
-            signals=container if proxy else None,
+            tty=session.tty,
+            stdin=session.stdin,
+            detach_keys=parse_keys(session.detach_keys) if session.tty else b"",
+            resize=f"{path}/resize" if session.tty and terminal.window_size() else None,
+            signals=session.container
+            if session.sig_proxy.lower() in ("true", "1", "yes")
+            else None,
         )
         if await run_session(context.engine, connection, wishes):
             context.print_error("read escape sequence")
