@@ -31,7 +31,7 @@ RULES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     for pattern, word in (
         (r"\bsha256:[0-9a-f]{64}\b", "<digest>"),
         (r"\b[0-9a-f]{64}\b", "<id>"),
-        (r"\b(?=[0-9a-f]*[a-f])(?=[0-9a-f]*\d)[0-9a-f]{12}\b", "<short id>"),
+        (r"\b[0-9a-f]{12}\b", "<short id>"),
         (_TIME, "<time>"),
         (r"\b\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(?:\.\d+)? [+-]\d{4} \w+", "<time>"),
         (r"\b10\.21[12]\.0\.\d+\b", "<address>"),
@@ -49,8 +49,20 @@ RULES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
 )
 _BEGINNING = re.compile(r"(response from daemon: |container: web: )([A-Z])")
 # The CLI's own log lines race with the answer that ends the command.
-_CLI_LOG = re.compile(r'^time="[^"]*" level=error msg="Can\'t .*\n', re.MULTILINE)
+_CLI_LOG = re.compile(r'^time="[^"]*" level=error .*\n', re.MULTILINE)
+# Behind an error: a blank line and "Run …", in older versions a full stop and "See …".
+_HINT = re.compile(r"\n\nRun '[^']+' for more information$|^See '[^']+'\.\n", re.MULTILINE)
+_STOP = re.compile(r"^(docker: .*)\.$", re.MULTILINE)
+# We publish on IPv4 alone.
+_SIX = re.compile(r"^(?:\d+/\w+ -> )?(?:\[::\]|::):.*\n| (?:\[::\]|::):[^,\n]*,", re.MULTILINE)
 _TRAILING = re.compile(r"[ \t]+$", re.MULTILINE)
+
+
+def _clean(text: str) -> str:
+    """Take out what depends on the version of the CLI, and IPv6 addresses of ports."""
+    for pattern in (_CLI_LOG, _HINT, _SIX):
+        text = pattern.sub("", text)
+    return _STOP.sub(r"\1", text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +125,7 @@ class Bench:
         for pattern, word in RULES:
             text = pattern.sub(word, text)
         text = _BEGINNING.sub(lambda found: found[1] + found[2].lower(), text)
-        return _TRAILING.sub("", _CLI_LOG.sub("", text))
+        return _clean(_TRAILING.sub("", text))
 
     def clear(self) -> None:
         """Remove the containers, networks and volumes that a scenario left."""

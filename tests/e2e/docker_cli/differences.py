@@ -10,8 +10,6 @@ SCENARIOS = (
         ours="""\
 --- errors
 docker: Error response from daemon: invalid hostname format: under score!
-
-Run 'docker run --help' for more information
 --- exit 125
 """,
     ),
@@ -22,17 +20,14 @@ Run 'docker run --help' for more information
         ours="""\
 --- errors
 docker: Error response from daemon: duplicate mount point: /t
-
-Run 'docker run --help' for more information
 --- exit 125
 """,
     ),
     Scenario(
         "run-privileged",
-        """
-        docker run --rm --privileged busybox sh -c 'mount -t tmpfs x /tmp && echo mounted'
-        docker run --rm --privileged busybox grep -E 'Seccomp:|NoNewPrivs' /proc/self/status
-        """,
+        """\
+docker run --rm --privileged busybox sh -c 'mount -t tmpfs x /tmp && echo mounted'
+docker run --rm --privileged busybox grep -E 'Seccomp:|NoNewPrivs' /proc/self/status""",
         differs="where the host lacks capabilities dockerd fails; this engine gives what there is",
         ours="""\
 mounted
@@ -79,8 +74,6 @@ ff02::2	ip6-allrouters
         ours="""\
 --- errors
 docker: Error response from daemon: cannot join IPC namespace of container <id>: non-shareable IPC (hint: use IpcMode:shareable for the donor container)
-
-Run 'docker run --help' for more information
 --- exit 125
 """,  # noqa: E501
     ),
@@ -91,8 +84,6 @@ Run 'docker run --help' for more information
         ours="""\
 --- errors
 docker: Error response from daemon: invalid signal: 99
-
-Run 'docker run --help' for more information
 --- exit 125
 """,
     ),
@@ -106,36 +97,23 @@ Run 'docker run --help' for more information
         ours="""\
 --- errors
 docker: Error response from daemon: invalid restart policy: unknown policy 'what'; use one of 'no', 'always', 'on-failure', or 'unless-stopped'
-
-Run 'docker run --help' for more information
 docker: Error response from daemon: invalid restart policy: maximum retry count can only be used with 'on-failure'
-
-Run 'docker run --help' for more information
 docker: Error response from daemon: invalid restart policy: maximum retry count cannot be negative
-
-Run 'docker run --help' for more information
 --- exit 125
 """,  # noqa: E501
     ),
     Scenario(
         "run-log-driver-unknown",
-        """
-        docker run --log-driver nosuch busybox true
-        docker run --log-opt nonsense=1 busybox true
-        docker run --log-opt max-size=x busybox true
-        """,
+        """\
+docker run --log-driver nosuch busybox true
+docker run --log-opt nonsense=1 busybox true
+docker run --log-opt max-size=x busybox true""",
         differs="local is the default, there are no plugins, and options are checked at create",
         ours="""\
 --- errors
 docker: Error response from daemon: logger: no log driver named 'nosuch' is registered
-
-Run 'docker run --help' for more information
 docker: Error response from daemon: unknown log opt 'nonsense' for local log driver
-
-Run 'docker run --help' for more information
 docker: Error response from daemon: invalid size: 'x'
-
-Run 'docker run --help' for more information
 --- exit 125
 """,
     ),
@@ -168,8 +146,6 @@ exec container process `/s`: Exec format error
         ours="""\
 --- errors
 docker: Error response from daemon: failed to create shim task: OCI runtime create failed: <runtime> create failed: chdir `/bin/busybox`: Not a directory: unknown
-
-Run 'docker run --help' for more information
 --- exit 125
 """,  # noqa: E501
     ),
@@ -182,8 +158,6 @@ Run 'docker run --help' for more information
         ours="""\
 --- errors
 docker: Error response from daemon: sysctl "net.ipv4.ip_forward" not allowed in host network namespace
-
-Run 'docker run --help' for more information
 --- exit 125
 """,  # noqa: E501
     ),
@@ -194,8 +168,6 @@ Run 'docker run --help' for more information
         ours="""\
 --- errors
 docker: Error response from daemon: unknown or invalid runtime name: nosuch
-
-Run 'docker run --help' for more information
 --- exit 125
 """,
     ),
@@ -206,8 +178,6 @@ Run 'docker run --help' for more information
         ours="""\
 --- errors
 docker: Error response from daemon: invalid isolation 'hyperv' on linux
-
-Run 'docker run --help' for more information
 --- exit 125
 """,
     ),
@@ -220,8 +190,6 @@ Run 'docker run --help' for more information
         ours="""\
 --- errors
 docker: Error response from daemon: error looking up volume plugin nosuch: plugin "nosuch" not found
-
-Run 'docker run --help' for more information
 --- exit 125
 """,  # noqa: E501
     ),
@@ -234,8 +202,6 @@ docker run --rm --link web:db busybox true""",
         ours="""\
 --- errors
 docker: Error response from daemon: links between containers are not supported by this engine yet
-
-Run 'docker run --help' for more information
 --- exit 125
 """,
     ),
@@ -406,15 +372,11 @@ local crun bridge
 """,
     ),
     Scenario(
-        "inspect-image-missing",
-        "docker inspect --type image nosuch; docker image inspect nosuch; docker save nosuch",
+        "save-missing",
+        "docker save nosuch",
         differs="later Docker says it so",
         ours="""\
-[]
-[]
 --- errors
-Error response from daemon: no such image: nosuch:latest
-Error response from daemon: no such image: nosuch:latest
 Error response from daemon: no such image: nosuch:latest
 --- exit 1
 """,
@@ -434,7 +396,7 @@ Error response from daemon: invalid filter 'nonsense'
         """
         docker create --name web busybox >/dev/null; echo junk | docker cp - web:/tmp
         echo junk > bad.tar; docker load -i bad.tar; docker import bad.tar x:y
-        docker cp web: .; docker cp web:/etc/group/ x
+        docker cp web: .
         """,
         differs="own reader of archives; its words",
         ours="""\
@@ -443,7 +405,6 @@ Error response from daemon: invalid tar archive: unexpected end inside a header
 Error response from daemon: invalid tar archive: unexpected end inside a header
 Error response from daemon: invalid tar archive: unexpected end inside a header
 Error response from daemon: bad parameter: 'path' cannot be empty
-Error response from daemon: could not find the file /etc/group/ in container web
 --- exit 1
 """,
     ),
@@ -460,15 +421,14 @@ Error response from daemon: invalid reference format: repository name (library/B
 """,  # noqa: E501
     ),
     Scenario(
-        "volume-prune-without-all",
+        "volume-prune-all",
         """
         docker volume create one >/dev/null
-        docker run --name web -v /anon -v used:/d busybox true; docker volume prune -f
-        docker volume prune -af; docker volume ls -q | wc -l
+        docker run --name web -v /anon -v used:/d busybox true
+        docker volume prune -f --filter all=true; docker volume ls -q | wc -l
         """,
-        differs="API 1.42 prunes anonymous volumes only, unless all are asked for",
+        differs="dockerd has this filter since API 1.42",
         ours="""\
-Total reclaimed space: 0B
 Deleted Volumes:
 one
 

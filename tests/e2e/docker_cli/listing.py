@@ -247,8 +247,9 @@ SCENARIOS = (
         "info-fields",
         """
         docker info --format \\
-            '{{.OSType}} {{.Architecture}} {{.NCPU}} {{.MemTotal}} {{.CgroupVersion}} {{.CgroupDriver}} {{.Driver}} {{.Swarm.LocalNodeState}} {{.KernelVersion}} {{.OperatingSystem}} {{.Name}}'
-        docker info >/dev/null
+            '{{.OSType}} {{.Architecture}} {{.NCPU}} {{.MemTotal}} {{.CgroupVersion}} {{.CgroupDriver}} {{.Driver}} {{.Swarm.LocalNodeState}} {{.KernelVersion}} {{.OperatingSystem}} {{.Name}}' \\
+            2>/dev/null
+        docker info >/dev/null 2>&1
         """,  # noqa: E501
     ),
     Scenario(

@@ -161,11 +161,18 @@ class Runner:
     # At create
 
     async def prepare(self, container: Container) -> None:
-        """Make the directory and the writable snapshot; nothing remains after a failure."""
+        """Make the directory and the writable snapshot; nothing remains after a failure.
+
+        Raises:
+            InvalidParameter: The source of a bind mount is not there.
+        """
         parts = self._parts
         parent = ChainId(container.layer) if container.layer else None
 
         def make() -> None:
+            for mount in container.mounts:
+                if mount.type == "bind" and mount.asked:
+                    parts.bundles.check_source(mount.source, create=False)
             parts.bundles.make(container.id)
             try:
                 parts.snapshots.prepare(snapshot_key(container.id), parent)

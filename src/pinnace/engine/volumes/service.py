@@ -97,10 +97,10 @@ class VolumeService:
         labels = dict(request.labels or {}) | ({ANONYMOUS: ""} if anonymous else {})
         volume = Volume(
             created_at=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-            labels=labels or None,
+            labels=None if request.labels is None and not anonymous else labels,
             mountpoint=str(self._root / name / "_data"),
             name=name,
-            options=dict(options) or None,
+            options=None if request.driver_opts is None else dict(options),
         )
         await self._offload(lambda: _make_directory(self._root / name))
         await self._store.put_volume(volume)
