@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import re
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
 import msgspec
@@ -10,7 +11,7 @@ from msgspec.structs import replace
 
 from pinnace.engine.filters import Filters
 from pinnace.engine.networks.predefined import NetworkConfig
-from pinnace.engine.networks.request import AttachRequest
+from pinnace.engine.networks.request import AttachRequest, check_endpoint
 from pinnace.engine.networks.service import NetworkService
 from pinnace.errors import (
     Conflict,
@@ -291,6 +292,25 @@ async def test_an_address_outside_the_subnet_is_refused(address):
     service = await a_ready_service(FakeNetStack())
     with pytest.raises(InvalidParameter, match=address):
         await service.attach(a_request(endpoint=asking_for(address)))
+
+
+@pytest.mark.parametrize(
+    ("settings", "text"),
+    [
+        (asking_for("nonsense"), "invalid IPv4 address: nonsense"),
+        (asking_for("::1"), "invalid IPv4 address: ::1"),
+        (
+            EndpointSettings(ipam_config=EndpointIPAMConfig(ipv6_address="10.0.0.1")),
+            "invalid IPv6 address: 10.0.0.1",
+        ),
+        (EndpointSettings(mac_address="01:00:00:00:00:01"), "invalid MAC address: 01:00"),
+    ],
+)
+def test_unreadable_addresses_are_refused_at_create(settings, text):
+    with pytest.raises(InvalidParameter, match=re.escape(text)):
+        check_endpoint(settings)
+    check_endpoint(EndpointSettings(mac_address="92-D0-C6-0A-29-33"))
+    check_endpoint(asking_for("10.0.0.1"))
 
 
 @pytest.mark.parametrize("network", ["host", "none"])

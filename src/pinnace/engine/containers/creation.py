@@ -17,6 +17,7 @@ from pinnace.engine.containers.mounts import wanted_mounts
 from pinnace.engine.containers.names import random_name
 from pinnace.engine.containers.registry import ContainerRegistry
 from pinnace.engine.containers.runner import Runner
+from pinnace.engine.networks.request import check_endpoint
 from pinnace.engine.volumes.service import VolumeService, data_directory
 from pinnace.errors import ContainerNotFound, InvalidParameter, NetworkNotFound, NotFound
 from pinnace.model.container import (
@@ -207,6 +208,7 @@ class Creation:
                     )
                 )
         settings = asked.get(mode) or EndpointSettings()
+        check_endpoint(settings)
         if params.config.network_disabled:
             return {}
         return {mode: settings}

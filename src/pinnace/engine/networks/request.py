@@ -3,10 +3,10 @@
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
-from ipaddress import AddressValueError, IPv4Address
+from ipaddress import AddressValueError, IPv4Address, IPv6Address
 
 from pinnace.errors import InvalidParameter
-from pinnace.model.endpoint import EndpointSettings, PortMap
+from pinnace.model.endpoint import EndpointIPAMConfig, EndpointSettings, PortMap
 from pinnace.model.record import ContainerId
 
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
@@ -38,6 +38,26 @@ class AttachRequest:
     bindings: PortMap | None = None
     exposed: Collection[str] = ()
     publish_all: bool = False
+
+
+def check_endpoint(asked: EndpointSettings) -> None:
+    """Refuse addresses that cannot be read, when a container is created; Docker's words.
+
+    Raises:
+        InvalidParameter: `invalid IPv4 address: …`, and likewise for IPv6 and MAC addresses.
+    """
+    wanted = asked.ipam_config or EndpointIPAMConfig()
+    for text, parse, kind in (
+        (wanted.ipv4_address, IPv4Address, "IPv4"),
+        (wanted.ipv6_address, IPv6Address, "IPv6"),
+    ):
+        if text:
+            try:
+                parse(text)
+            except AddressValueError as exc:
+                raise InvalidParameter(f"invalid {kind} address: {text}") from exc
+    if asked.mac_address:
+        _checked_mac(asked.mac_address)
 
 
 def check_request(request: AttachRequest, network: str, *, addressed: bool) -> None:
@@ -79,12 +99,8 @@ def wanted_address(request: AttachRequest) -> IPv4Address | None:
         raise InvalidParameter(
             f"no configured subnet contains IP address {asked.ipv6_address}: IPv6 is not enabled"
         )
-    if not asked.ipv4_address:
-        return None
-    try:
-        return IPv4Address(asked.ipv4_address)
-    except AddressValueError as exc:
-        raise InvalidParameter(f"invalid IPv4 address: {asked.ipv4_address}") from exc
+    check_endpoint(EndpointSettings(ipam_config=asked))
+    return IPv4Address(asked.ipv4_address) if asked.ipv4_address else None
 
 
 def choose_mac(request: AttachRequest, address: IPv4Address) -> str:
@@ -103,6 +119,10 @@ def choose_mac(request: AttachRequest, address: IPv4Address) -> str:
             asked = request.endpoint.mac_address
     if not asked:
         return _derived_mac(address)
+    return _checked_mac(asked)
+
+
+def _checked_mac(asked: str) -> str:
     mac = asked.lower().replace("-", ":")
     if not _MAC.fullmatch(mac) or int(mac[:2], 16) & _GROUP_BIT:
         raise InvalidParameter(f"invalid MAC address: {asked}")
