@@ -116,7 +116,7 @@ class Slot:
         if state is None:
             return
         if state["Status"] == "paused":
-            self._post("unpause", 204, 409)
+            self._post("unpause", 204, 409, 500)
             return
         idle = [self._start, self._check, self._start, self._again]
         busy: list[Callable[[], None]] = [
@@ -154,17 +154,22 @@ class Slot:
         for problem in report.problems:
             self.world.problem(f"log of {self.name} ({self.id[:12]}): {problem}")
         if state["Status"] == "exited":
-            self._check_code(state, report.ended, report.last)
+            self._check_code(state, report)
         elif final and state["Status"] not in {"created", "running", "paused", "restarting"}:
             self.world.problem(f"{self.name} is {state['Status']}")
 
-    def _check_code(self, state: dict[str, Any], ended: dict[int, int], last: int) -> None:
+    def _check_code(self, state: dict[str, Any], report: LogReport) -> None:
         """The exit code is what the last run said, or that of a kill."""
-        code, said = state["ExitCode"], ended.get(last, KILLED)
+        last = report.last
+        code, said = state["ExitCode"], report.ended.get(last, KILLED)
         if code == START_FAILED and "supervisor ended" in state["Error"]:
             return  # the start was told to have failed
         if code == said or (code == KILLED and self._ended_after_log(state)):
             return
+        time.sleep(0.5 if self.restarts else 0)
+        found = self.inspect()
+        if found is None or found["State"] != state:
+            return  # its policy was just starting it
         self.world.problem(
             f"{self.name} ({self.id[:12]}): exit code {code}, run {last} said {said};"
             f" {state['Error']!r}"
@@ -253,7 +258,7 @@ class Slot:
     def _pause(self) -> None:
         if self._post("pause", 204, 409).status == 204:
             time.sleep(0.05)
-            self._post("unpause", 204, 409)
+            self._post("unpause", 204, 409, 500)
 
     def _top(self) -> None:
         self._post_free("GET", "top", 200, 409)
@@ -300,6 +305,8 @@ class Slot:
 
     def _exec(self) -> None:
         world = self.world
+        found = self._state()
+        before = found and found["StartedAt"]
         config = {"Cmd": ["sh", "-c", "echo out-$((6 * 7)); exit 5"], "AttachStdout": True}
         made = world.call("POST", f"/containers/{self.id}/exec", config, fine=(201, 409))
         if made.status == 409:
@@ -314,8 +321,10 @@ class Slot:
             return
         code, running = after.json()["ExitCode"], after.json()["Running"]
         expected = demultiplex(answer.body) == "out-42\n" and code == 5
-        state = self._state()  # the container of a policy may have ended meanwhile
-        if world.epoch == epoch and not expected and state is not None and state["Running"]:
+        time.sleep(0 if expected else 1)
+        state = self._state()  # the container may have ended meanwhile, and taken it along
+        same = state is not None and state["Running"] and state["StartedAt"] == before
+        if world.epoch == epoch and not expected and same:
             world.problem(f"exec in {self.name}: {answer.body!r}, exit {code}, running {running}")
 
     def _run_once(self) -> None:

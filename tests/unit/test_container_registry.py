@@ -6,7 +6,7 @@ from msgspec.structs import replace
 from tests.support.specs import a_record
 
 from pinnace.engine.containers.registry import ContainerRegistry
-from pinnace.errors import AlreadyExists, ContainerNotFound, InvalidParameter
+from pinnace.errors import AlreadyExists, ContainerNotFound, Internal, InvalidParameter
 
 
 class Store:
@@ -113,3 +113,21 @@ async def test_a_deleted_container_is_gone_in_every_way():
     await registry.delete(web)
     assert registry.find(web.id) is registry.find("web") is registry.find("aaa") is None
     assert len(registry) == 0
+
+
+async def test_what_has_happened_is_shown_on_a_full_disk_and_stored_later():
+    store = Store()
+    registry = ContainerRegistry(store, [record("ab1", "web")])
+    store.failure = Internal("the database refused a write: no space left on device")
+    ended = replace(registry.get("web"), restart_count=7)
+    with pytest.raises(Internal):
+        await registry.put(ended)
+    assert registry.get("web").restart_count == 0
+    await registry.put_fact(ended)
+    assert registry.get("web") is ended
+    await registry.save_again()
+    assert store.puts == []
+    store.failure = None
+    await registry.save_again()
+    await registry.save_again()
+    assert store.puts == [(ended.id, None)]

@@ -15,7 +15,7 @@ from pinnace.api.changes import plan_for
 from pinnace.api.changes.change import EVERY_OPERATION, Behaviour
 from pinnace.api.cors import cors_fields
 from pinnace.api.encoding import send_answer
-from pinnace.api.errors import PageNotFound, error_body, status_of
+from pinnace.api.errors import PageNotFound, error_body, host_failure, status_of
 from pinnace.api.http.exchange import Exchange
 from pinnace.api.http.failures import ClientGone
 from pinnace.api.http.head import Request
@@ -143,6 +143,9 @@ class Api:
         except ConnectionError as exc:
             log.debug("client left: %s", exc, extra={"operation": route.operation})
             raise ClientGone(str(exc)) from exc
+        except OSError as exc:  # a full disk, too many open files, a failing device
+            log.exception("operation failed", extra={"operation": route.operation})
+            await self._fail(exchange, location, Internal(host_failure(exc)), headers)
         except Exception:  # the request edge: a bug answers 500, the daemon goes on
             log.exception("operation failed", extra={"operation": route.operation})
             await self._fail(exchange, location, Internal("internal error"), headers)

@@ -67,3 +67,9 @@ def error_body(message: str, *, as_json: bool) -> tuple[bytes, str]:
     if message == PAGE_NOT_FOUND:
         message = "404 page not found"
     return message.rstrip("\n").encode() + b"\n", TEXT_TYPE
+
+
+def host_failure(error: OSError) -> str:
+    """Return what the kernel refused, and at which path, in Docker's manner."""
+    reason = (error.strerror or str(error)).lower()
+    return f"{error.filename}: {reason}" if isinstance(error.filename, str) else reason

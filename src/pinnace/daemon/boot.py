@@ -123,7 +123,7 @@ async def _stopped(daemon: Daemon, container: Container, exit_: Exit | None) -> 
     )
     if stopped == container and not daemon.intents.get(container.id):
         return container
-    return await daemon.registry.put(stopped)
+    return await daemon.registry.put_fact(stopped)
 
 
 def _recorded(daemon: Daemon, container: Container) -> Exit:

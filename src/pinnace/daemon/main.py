@@ -22,7 +22,7 @@ from pinnace.daemon.compose import Daemon, Tasks, compose, exposure_warnings
 from pinnace.daemon.config import Config, load
 from pinnace.daemon.notify import notify
 from pinnace.daemon.roots import lock_root, make_roots, write_pid
-from pinnace.errors import PinnaceError
+from pinnace.errors import Internal, PinnaceError
 from pinnace.host.process import use_pidfds
 from pinnace.host.runtime.crun import release_copies
 from pinnace.version import __version__
@@ -135,7 +135,8 @@ async def _run(daemon: Daemon, stop: asyncio.Event) -> None:
             task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.gather(exits, events, return_exceptions=True)
-        await daemon.store.put_events(daemon.engine.events.take_unsaved())
+        await daemon.registry.save_again()
+        await _put_events(daemon)
         daemon.database.close()
 
 
@@ -171,9 +172,17 @@ async def _follow_exits(daemon: Daemon) -> None:
 async def _save_events(daemon: Daemon) -> None:
     while True:
         await asyncio.sleep(_EVENTS_FLUSH_S)
-        events = daemon.engine.events.take_unsaved()
+        await daemon.registry.save_again()
+        await _put_events(daemon)
+
+
+async def _put_events(daemon: Daemon) -> None:
+    events = daemon.engine.events.take_unsaved()
+    try:
         if events:
             await daemon.store.put_events(events)
+    except Internal as exc:
+        log.error("%d events are not kept: %s", len(events), exc)  # noqa: TRY400
 
 
 def _ports(config: Config) -> list[int]:

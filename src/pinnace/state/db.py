@@ -121,5 +121,11 @@ class Database:
         except sqlite3.IntegrityError:
             raise
         except sqlite3.Error as exc:
-            raise Internal(f"the database refused a write: {exc}") from exc
+            raise Internal(f"the database refused a write: {_reason(exc)}") from exc
         return result
+
+
+def _reason(error: sqlite3.Error) -> str:
+    if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_FULL:
+        return "no space left on device"
+    return str(error)

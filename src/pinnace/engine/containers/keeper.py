@@ -21,7 +21,7 @@ from pinnace.engine.containers.restart import Backoff, wants_restart
 from pinnace.engine.containers.runner import Runner
 from pinnace.engine.containers.waiters import Waiters, WaitResult
 from pinnace.engine.locks import Locks
-from pinnace.errors import PinnaceError, RuntimeFailure, StartFailed, Unavailable
+from pinnace.errors import Internal, PinnaceError, RuntimeFailure, StartFailed, Unavailable
 from pinnace.model.container import Container, Health, RunState
 from pinnace.model.record import ContainerId
 
@@ -102,6 +102,10 @@ class Keeper:
         except PinnaceError as exc:
             await self._start_failed(container, exc)
             raise
+        except OSError as exc:  # no space for the files of the start
+            failure = Internal(f"{exc.filename}: {(exc.strerror or 'failed').lower()}")
+            await self._start_failed(container, failure)
+            raise failure from exc
         state = RunState(
             status="running",
             pid=started.pid,
@@ -109,7 +113,7 @@ class Keeper:
             finished_ns=container.state.finished_ns,
             health=self._first_health(container),
         )
-        container = await self._registry.put(
+        container = await self._registry.put_fact(
             replace(
                 container,
                 state=state,
@@ -161,7 +165,7 @@ class Keeper:
         removed = container.host_config.auto_remove and not again
         container = await self._runner.disconnect(container)
         if not removed:
-            container = await self._registry.put(container)
+            container = await self._registry.put_fact(container)
         self._drop_execs(container.id)
         if exit_.oom_killed:
             self._event(container, "oom")
@@ -189,6 +193,8 @@ class Keeper:
             await self.remove_locked(container, volumes=True)
         except PinnaceError as exc:
             log.exception("automatic removal failed", extra={"container": container.id})
+            if self._registry.find(container.id) is not None:
+                await self._registry.put_fact(container)
             self._waiters.exited(container.id, result)
             self._waiters.removal_failed(
                 container.id, WaitResult(result.status_code, error=exc.message)
@@ -222,7 +228,7 @@ class Keeper:
         """End the wait for a restart; the container counts as exited."""
         self.cancel_restart(container.id)
         state = replace(container.state, status="exited", manually_stopped=True)
-        container = await self._registry.put(replace(container, state=state))
+        container = await self._registry.put_fact(replace(container, state=state))
         self._waiters.exited(container.id, WaitResult(state.exit_code))
         return container
 
@@ -246,7 +252,7 @@ class Keeper:
             if container is None or container.state.status not in {"running", "paused"}:
                 return
             state = replace(container.state, health=health)
-            await self._registry.put(replace(container, state=state))
+            await self._registry.put_fact(replace(container, state=state))
 
     def _restart_later(self, container: Container, run_ns: int) -> None:
         restart = self._restarts.setdefault(container.id, _Restart())
@@ -266,7 +272,7 @@ class Keeper:
             except PinnaceError as exc:
                 log.exception("restart failed", extra={"container": container_id})
                 failed = self._registry.by_id(container_id)
-                if isinstance(exc, Unavailable) and not self._stopping:
+                if type(exc) in {Unavailable, Internal} and not self._stopping:
                     await self._restart_again_locked(failed)
                     return
                 self._waiters.exited(container_id, WaitResult(failed.state.exit_code))
@@ -274,7 +280,7 @@ class Keeper:
     async def _restart_again_locked(self, container: Container) -> None:
         """Try once more what failed for want of something that may come back."""
         state = replace(container.state, status="restarting")
-        container = await self._registry.put(replace(container, state=state))
+        container = await self._registry.put_fact(replace(container, state=state))
         self._restart_later(container, run_ns=0)
 
     def _first_health(self, container: Container) -> Health | None:
@@ -302,7 +308,8 @@ class Keeper:
             error=failure.message,
             finished_ns=container.state.finished_ns,
         )
-        failed = await self._registry.put(replace(container, state=state, sandbox="", ports={}))
+        failed = replace(container, state=state, sandbox="", ports={})
+        failed = await self._registry.put_fact(failed)
         if container.host_config.auto_remove:
             await self.remove_locked(failed, volumes=True)
 

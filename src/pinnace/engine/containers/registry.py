@@ -1,13 +1,16 @@
 """The records of all containers: in memory for readers, written through to the store."""
 
+import logging
 import sqlite3
 from bisect import bisect_left, insort
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Protocol
 
-from pinnace.errors import AlreadyExists, ContainerNotFound, InvalidParameter
+from pinnace.errors import AlreadyExists, ContainerNotFound, Internal, InvalidParameter
 from pinnace.model.container import Container
 from pinnace.model.record import ContainerId
+
+log = logging.getLogger(__name__)
 
 
 class ContainerStore(Protocol):
@@ -29,7 +32,7 @@ class ContainerStore(Protocol):
 class ContainerRegistry:
     """Finds containers by id, prefix and name; the only writer of their records.
 
-    Readers see a record as soon as the store has it, never before.
+    Readers see a record as soon as the store has it, never before; but see `put_fact`.
     """
 
     def __init__(self, store: ContainerStore, containers: Iterable[Container] = ()) -> None:
@@ -37,6 +40,7 @@ class ContainerRegistry:
         self._by_id: dict[str, Container] = {}
         self._ids: list[str] = []
         self._names: dict[str, str] = {}
+        self._unsaved: set[str] = set()
         for container in containers:
             self._remember(container)
 
@@ -112,6 +116,31 @@ class ContainerRegistry:
             raise
         self._remember(container)
         return container
+
+    async def put_fact(self, container: Container) -> Container:
+        """Show readers what has happened to a known container, and store it.
+
+        It has happened whether it can be stored or not: on a full disk `save_again` has to try.
+        """
+        try:
+            return await self.put(container)
+        except Internal:
+            log.exception("not stored", extra={"container": container.id})
+            self._remember(container)
+            self._unsaved.add(container.id)
+            return container
+
+    async def save_again(self) -> None:
+        """Store the facts that could not be stored; those that still cannot be are kept."""
+        for container_id in tuple(self._unsaved):
+            container = self._by_id.get(container_id)
+            try:
+                if container is not None:
+                    await self.put(container)
+            except Internal as exc:
+                log.debug("still not stored: %s", exc, extra={"container": container_id})
+                return
+            self._unsaved.discard(container_id)
 
     async def delete(self, container: Container) -> None:
         """Forget a container."""

@@ -404,7 +404,7 @@ class ContainerService:
             changed = replace(container, host_config=host)
             if container.state.status in {"running", "paused"}:
                 await self._runner.apply_limits(changed)
-            await self._registry.put(changed)
+            await self._registry.put_fact(changed)
         self._event(changed, "update")
         return warnings
 
@@ -478,7 +478,7 @@ class ContainerService:
         stop_signal = parse_signal(container.config.stop_signal or "SIGTERM")
         if stopping or number in {SIGKILL, stop_signal}:
             state = replace(container.state, manually_stopped=True)
-            container = await self._registry.put(replace(container, state=state))
+            container = await self._registry.put_fact(replace(container, state=state))
         try:
             await self._monitor.signal(container.id, number)
         except NotFound:
@@ -486,7 +486,7 @@ class ContainerService:
         if container.state.status == "paused":
             await self._runner.thaw(container)
             state = replace(container.state, status="running")
-            await self._registry.put(replace(container, state=state))
+            await self._registry.put_fact(replace(container, state=state))
 
     async def _wait_ended(
         self, container: Container, seconds: float | None, *, fail: bool = True
@@ -514,7 +514,7 @@ class ContainerService:
                 else self._runner.thaw(container)
             )
             state = replace(container.state, status=status)
-            container = await self._registry.put(replace(container, state=state))
+            container = await self._registry.put_fact(replace(container, state=state))
         self._event(container, command)
 
     @staticmethod

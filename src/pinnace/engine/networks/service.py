@@ -38,6 +38,7 @@ from pinnace.errors import (
     NetworkNotFound,
     NotSupported,
     PinnaceError,
+    Unavailable,
 )
 from pinnace.model.endpoint import EndpointSettings
 from pinnace.model.network import Attachment, Network, NetworkInspect
@@ -124,7 +125,21 @@ class NetworkService:
         return [*trouble, *await self.repair()]
 
     async def repair(self) -> Sequence[str]:
-        """Make the host agree with the attachments known; say what was done."""
+        """Make the host agree with the attachments known; say what was done.
+
+        Where packet rules cannot be changed, that is said; containers on the bridge cannot start
+        then, others can.
+        """
+        try:
+            done = await self._repair()
+        except Unavailable as exc:
+            log.error("bridge networks do not work: %s", exc.message)  # noqa: TRY400
+            return []
+        for sentence in done:
+            log.warning("network repaired: %s", sentence)
+        return done
+
+    async def _repair(self) -> Sequence[str]:
         if self._bridged():
             await self._stack.ensure_bridge(self._bridge_spec())
         sandboxes = [a.sandbox_id for a in self._attachments.values() if a.sandbox_path]
@@ -132,18 +147,23 @@ class NetworkService:
         done = await self._stack.repair(sandboxes, ports)
         if not self._bridged():
             await self._stack.remove_bridge(self._config.bridge_name)
-        for sentence in done:
-            log.warning("network repaired: %s", sentence)
         return done
 
     async def close(self) -> None:
         """Remove the bridge and its rules if no container is on it; others go on running."""
-        if not self._bridged():
+        if self._bridged():
+            return
+        try:
             await self._stack.remove_bridge(self._config.bridge_name)
+        except Unavailable as exc:
+            log.error("the bridge stays: %s", exc.message)  # noqa: TRY400
 
     async def warnings(self) -> Sequence[str]:
         """Say what on this host stands in the way of containers' traffic."""
-        return await self._stack.warnings()
+        try:
+            return await self._stack.warnings()
+        except Unavailable as exc:
+            return [f"bridge networks do not work: {exc.message}"]
 
     async def attach(self, request: AttachRequest) -> Attachment:
         """Give a container its network, up and with its ports published.
