@@ -113,6 +113,17 @@ async def test_start_with_a_body_is_400(client):
     assert reply.status == 400
 
 
+async def test_clients_before_1_24_give_the_host_config_with_start(client, engine):
+    reply = await client.post("/v1.14/containers/web/start", {"binds": ["/a:/b"]})
+    assert (reply.status, reply.body) == (204, b"")
+    assert engine.last("containers.start").kwargs["host_config"].binds == ["/a:/b"]
+
+
+async def test_an_empty_host_config_with_start_means_the_one_given_before(client, engine):
+    await client.post("/v1.18/containers/web/start", {"Binds": None, "Memory": 0})
+    assert engine.last("containers.start").kwargs == {"host_config": None}
+
+
 async def test_unknown_container_is_404_with_message(client):
     reply = await client.get("/containers/nosuch/json")
     assert reply.status == 404

@@ -305,7 +305,7 @@ async def test_a_stream_that_fails_midway_breaks_the_connection(client, engine):
 async def test_a_mutation_goes_on_when_its_client_leaves(client, engine):
     started, release, finished = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
-    async def slowly(_ref):
+    async def slowly(_ref, **_options):
         started.set()
         await release.wait()
         finished.set()

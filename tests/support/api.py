@@ -269,7 +269,7 @@ def default_answers() -> dict:
         "containers.list": lambda _params: [a_summary()],
         "containers.inspect": inspect,
         "containers.create": (CONTAINER, []),
-        "containers.start": find,
+        "containers.start": lambda ref, **_: find(ref),
         "containers.stop": lambda ref, **_: find(ref),
         "containers.wait": lambda ref, _condition: find(ref) or Ticket(WaitResult(3)),
         "containers.changes": [Change("/test", 1)],

@@ -68,7 +68,7 @@ class Config(
     default_shm_size: int = 0
     init: bool = False
     init_path: str = ""
-    log_driver: str = "local"
+    log_driver: str = "json-file"  # the name that client libraries look for
     log_opts: dict[str, str] = field(default_factory=dict)
     storage_driver: str = ""
     seccomp_profile: str = ""

@@ -14,7 +14,7 @@ from pinnace.api.encoding import document
 from pinnace.api.streams import PLAIN, while_connected
 from pinnace.engine.containers.listing import ListParams
 from pinnace.engine.filters import parse_filters
-from pinnace.errors import Conflict, InvalidParameter, NotModified, NotSupported
+from pinnace.errors import Conflict, InvalidParameter, NotModified
 from pinnace.model.container import HostConfig
 from pinnace.model.create import CreateParams
 from pinnace.wire.containers import (
@@ -95,24 +95,25 @@ async def inspect(call: Call) -> Answer:
 
 async def start(call: Call) -> Answer:
     """`POST /containers/{id}/start`."""
-    await _check_start_body(call)
-    await call.mutate(call.engine.containers.start(call.name), f"start {call.name}")
+    host = await _start_host_config(call)
+    starting = call.engine.containers.start(call.name, host_config=host)
+    await call.mutate(starting, f"start {call.name}")
     return Answer(status=204)
 
 
-async def _check_start_body(call: Call) -> None:
+async def _start_host_config(call: Call) -> HostConfig | None:
+    """Return the host config that clients before 1.24 could send with start."""
     content = (await call.exchange.body.read(1 << 20)).strip()
     if len(content) <= _LEAST_BODY or call.behaviour.remote:
-        return
+        return None
     if not call.behaviour.start_host_config:
         raise InvalidParameter(
             "starting container with non-empty request body was deprecated since API v1.22 and"
             " removed in v1.24"
         )
     host = jsonfold.fold(jsonfold.decode_object(content), HostConfig)
-    jsonfold.convert(host, HostConfig)
-    if _says_something(host):
-        raise NotSupported("a host configuration at start is not implemented by this engine yet")
+    wanted = jsonfold.convert(host, HostConfig)
+    return wanted if _says_something(host) else None
 
 
 def _says_something(value: Json) -> bool:

@@ -107,19 +107,12 @@ class Creation:
         """
         name = rules.check_name(params.name) if params.name else ""
         image = self._images.resolve(_image_ref(params.config))
-        config, host, warnings = self._complete(params, image)
+        config = rules.merge_config(params.config, image.config)
+        rules.check_config(config, lenient_hostname=params.lenient_hostname)
+        host, warnings = self._complete(params, config)
         path, args = rules.command(config)
-        mounts = wanted_mounts(
-            config,
-            host,
-            lookup=self._registry.get,
-            read_only_non_recursive=params.read_only_non_recursive,
-            lenient=params.lenient_mount_options,
-        )
+        mounts = self._mounts(params, config, host)
         networks = self._networks(params, host)
-        for mode in (host.ipc_mode, host.pid_mode):
-            if mode.startswith("container:"):
-                self._joined(mode)
         if host.network_mode == "host" and host.port_bindings:
             warnings.append("Published ports are discarded when using host network mode")
         warnings += _platform_warning(params.platform, image)
@@ -140,6 +133,39 @@ class Creation:
         with self._images.lease([image.top] if image.top else []):
             return await self._store(container), warnings
 
+    async def rehost(self, container: Container, host_config: HostConfig) -> Container:
+        """Return a stopped container's record with another host config (clients before 1.24).
+
+        Volumes it has stay where they are; new ones are made.
+
+        Raises:
+            PinnaceError: As `create`; nothing was stored.
+        """
+        params = CreateParams(container.config, host_config)
+        host, _ = self._complete(params, container.config)
+        present = {mount.destination: mount for mount in container.mounts if mount.anonymous}
+        wanted = self._mounts(params, container.config, host)
+        mounts = [
+            present.get(mount.destination, mount) if mount.anonymous else mount for mount in wanted
+        ]
+        return replace(
+            container,
+            host_config=host,
+            networks=self._networks(params, host),
+            mounts=[await self._with_volume(mount) for mount in mounts],
+        )
+
+    def _mounts(
+        self, params: CreateParams, config: ContainerConfig, host: HostConfig
+    ) -> list[MountRecord]:
+        return wanted_mounts(
+            config,
+            host,
+            lookup=self._registry.get,
+            read_only_non_recursive=params.read_only_non_recursive,
+            lenient=params.lenient_mount_options,
+        )
+
     async def _store(self, container: Container) -> Container:
         await self._runner.prepare(container)
         if not container.name:
@@ -155,10 +181,9 @@ class Creation:
             raise
 
     def _complete(
-        self, params: CreateParams, image: ImageRecord
-    ) -> tuple[ContainerConfig, HostConfig, list[str]]:
-        config = rules.merge_config(params.config, image.config)
-        rules.check_config(config, lenient_hostname=params.lenient_hostname)
+        self, params: CreateParams, config: ContainerConfig
+    ) -> tuple[HostConfig, list[str]]:
+        """Check the host config of a request and fill in its defaults; return warnings too."""
         defaults = self._defaults
         host = params.host_config
         if params.clamp_cpu_shares and host.cpu_shares:
@@ -181,7 +206,10 @@ class Creation:
         )
         host = replace(host, ulimits=_ulimits(host.ulimits, defaults.ulimits))
         rules.check_network(config, host)
-        return config, host, warnings
+        for mode in (host.ipc_mode, host.pid_mode):
+            if mode.startswith("container:"):
+                self._joined(mode)
+        return host, warnings
 
     def _host_cgroupns(self, host: HostConfig) -> str:
         if self.facts.cgroup.version == 1 or host.privileged:

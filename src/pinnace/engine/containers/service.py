@@ -45,6 +45,7 @@ from pinnace.model.container import (
     ContainerConfig,
     ContainerInspect,
     ContainerSummary,
+    HostConfig,
     Status,
 )
 from pinnace.model.create import CreateParams
@@ -268,8 +269,8 @@ class ContainerService:
 
     # Starting and stopping
 
-    async def start(self, ref: str) -> None:
-        """Start a stopped container.
+    async def start(self, ref: str, *, host_config: HostConfig | None = None) -> None:
+        """Start a stopped container, with another host config if one is given.
 
         Raises:
             NotModified: It runs.
@@ -280,6 +281,9 @@ class ContainerService:
         async with self._locks.hold(container.id):
             container = self._registry.by_id(container.id)
             self._check(container, "start")
+            if host_config is not None:
+                rehosted = await self._creation.rehost(container, host_config)
+                container = await self._registry.put(rehosted)
             self._keeper.cancel_restart(container.id)
             await self._keeper.start_locked(container)
 
@@ -383,6 +387,8 @@ class ContainerService:
         """
         container = self._registry.get(ref)
         self._check(container, "resize")
+        if not container.config.tty:
+            return  # dockerd takes it for done
         await self._monitor.resize(container.id, height=height, width=width)
         self._event(container, "resize", height=str(height), width=str(width))
 
