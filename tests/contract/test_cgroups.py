@@ -129,6 +129,14 @@ def test_a_frozen_group_stands_and_goes_on_when_thawed(bench, member):
     assert bench.read(bench.plan.freezer) == "THAWED"
 
 
+def test_a_group_says_whether_it_is_frozen(bench, member):
+    assert not bench.groups.is_frozen(bench.plan)
+    bench.groups.freeze(bench.plan)
+    assert bench.groups.is_frozen(bench.plan)
+    bench.groups.thaw(bench.plan)
+    assert not bench.groups.is_frozen(bench.plan)
+
+
 def test_a_frozen_group_can_be_killed(bench, member):
     bench.groups.freeze(bench.plan)
     bench.groups.kill(bench.plan)

@@ -221,6 +221,19 @@ def test_a_paused_container_stays_paused(engine, away):
     assert_counted(lines_of(engine, paused))
 
 
+def test_a_pause_that_a_crash_cut_short_is_undone(engine):
+    frozen, thawed = run(engine), run(engine)
+    cli(engine, "pause", thawed)
+    engine.kill()
+    for ref, word in ((frozen, "FROZEN"), (thawed, "THAWED")):
+        Path(f"/sys/fs/cgroup/freezer/pinnace/{ref}/freezer.state").write_text(word)
+    engine.launch()
+    for ref in (frozen, thawed):
+        assert state(engine, ref)["Status"] == "running"
+        assert cli(engine, "exec", ref, "echo", "alive") == "alive"
+    cli(engine, "rm", "-f", frozen, thawed)
+
+
 def test_health_checks_go_on(engine, away):
     healthy = run(
         engine,

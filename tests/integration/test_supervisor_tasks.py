@@ -17,7 +17,7 @@ import pytest
 from tests.support import cgroups
 from tests.support.tasks import Lab, Terminal, unframed, until
 
-from pinnace.contracts.monitor import LogFiles, Sink
+from pinnace.contracts.monitor import LogFiles, Sink, TaskSpec
 from pinnace.errors import (
     AlreadyExists,
     Conflict,
@@ -625,3 +625,66 @@ async def test_tasks_get_the_limits_and_the_umask_of_who_started_the_supervisor(
     umask, limit = lab.log("t1").split()
     assert umask == b"0022"
     assert int(limit) == resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
+
+def slowed(spec: TaskSpec, seconds: float) -> TaskSpec:
+    """A runtime that takes its time."""
+    return dataclasses.replace(
+        spec, argv=["sh", "-c", f'sleep {seconds}; exec "$@"', "sh", *spec.argv]
+    )
+
+
+async def test_a_hello_waits_for_a_container_that_is_just_being_made(lab, monitor):
+    slow = slowed(lab.container("c1", "sleep", "1000"), 0.5)
+    making = asyncio.ensure_future(monitor.create(slow))
+    await asyncio.sleep(0.1)  # the request is on its way
+    newer = await lab.monitor()
+    found = {task.id: task for task in await newer.connect()}
+    assert (found["c1"].exit, found["c1"].started) == (None, False)
+    with pytest.raises(Unavailable):
+        await making
+    await newer.forget("c1", kill=True)
+    await until(lambda: not Path(f"/proc/{found['c1'].pid}").exists(), "the end")
+
+
+async def test_a_hello_does_not_wait_for_execs(lab, monitor):
+    await monitor.create(lab.container("c1", "sleep", "1000"))
+    await monitor.start("c1")
+    slow = slowed(lab.exec_of("c1", "e1", "sleep", "1000"), 1.5)
+    making = asyncio.ensure_future(monitor.create(slow))
+    await asyncio.sleep(0.1)
+    newer = await lab.monitor()
+    assert [task.id for task in await newer.connect()] == ["c1"]
+    with pytest.raises(Unavailable):
+        await making
+    # once it is there it is told, so that it can be handed on
+    await until(lambda: "e1" in newer._tasks, "the news of the exec")
+    await newer.forget("e1", kill=True)
+
+
+async def test_a_supervisor_that_dies_while_it_is_replaced_is_replaced_again(lab, monitor):
+    await monitor.create(lab.task("t1", "sh", "-c", "read x; exit 6", open_stdin=True))
+    await monitor.start("t1")
+    seen = set()
+    for _ in range(3):
+        old = monitor.supervisor_pid
+        seen.add(old)
+        os.kill(old, signal.SIGKILL)
+        await until(lambda old=old: monitor.supervisor_pid != old, "another supervisor")
+        os.kill(monitor.supervisor_pid, signal.SIGKILL)  # in the midst of taking over
+    await monitor.signal("t1", signal.SIGTERM)
+    assert (await exit_of(monitor, "t1")).code == 143
+    await monitor.create(lab.task("t2", "true"))
+
+
+async def test_a_start_that_a_dead_supervisor_had_begun_is_finished(lab, monitor):
+    spec = lab.container("c1", "sh", "-c", "exit 7")
+    await monitor.create(spec)
+    fifo = Path(spec.start_fifo)
+    await until(lambda: fifo.exists(), "the fifo")
+    fifo.rename(f"{fifo}.starting")  # what one that dies before the byte leaves
+    old = monitor.supervisor_pid
+    os.kill(old, signal.SIGKILL)
+    await until(lambda: monitor.supervisor_pid != old, "another supervisor")
+    await monitor.start("c1")
+    assert (await exit_of(monitor, "c1")).code == 7

@@ -219,6 +219,10 @@ class Cgroups(Protocol):
         """Let a frozen group go on."""
         ...
 
+    def is_frozen(self, plan: CgroupPlan) -> bool:
+        """Return whether the group stands still, or is about to; False when it is gone."""
+        ...
+
     def pids(self, plan: CgroupPlan) -> list[int]:
         """Return the group's processes, host pids, those of groups below included."""
         ...

@@ -63,6 +63,7 @@ async def _settle(
     was_live = container.state.status in _LIVE
     half_started = daemon.intents.get(container.id) == "start"
     if status is not None and status.exit is None and was_live and not half_started:
+        container = await _unless_half_paused(daemon, container)
         return Findings(container, running=True, wants_start=False)
     exit_ = None
     if half_started:
@@ -88,6 +89,22 @@ async def _settle(
         manually_stopped=state.manually_stopped,
     )
     return Findings(container, running=False, wants_start=wants and state.started_ns > 0)
+
+
+async def _unless_half_paused(daemon: Daemon, container: Container) -> Container:
+    """Let a container run on whose pause or unpause was cut short: nobody heard that it was done.
+
+    A frozen process could not even be killed by somebody who takes it for running.
+    """
+    is_paused = container.state.status == "paused"
+    if await daemon.runner.is_frozen(container) is is_paused:
+        return container
+    log.warning("repaired: undid a half-made pause", extra={"container": container.id})
+    if not is_paused:
+        await daemon.runner.thaw(container)
+        return container
+    state = replace(container.state, status="running")
+    return await daemon.registry.put_fact(replace(container, state=state))
 
 
 def _half_run(container: Container, status: TaskStatus | None) -> tuple[Container, Exit | None]:

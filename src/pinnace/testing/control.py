@@ -70,6 +70,10 @@ class FakeCgroups:
         self.frozen.discard(plan.path)
         self.files[plan.freezer] = "THAWED"
 
+    def is_frozen(self, plan: CgroupPlan) -> bool:
+        """Return whether the group was frozen and not thawed."""
+        return plan.path in self.frozen
+
     def pids(self, plan: CgroupPlan) -> list[int]:
         """Return the members."""
         return list(self.members.get(plan.path, ()))

@@ -346,6 +346,11 @@ class Runner:
         """Let them go on."""
         await self._parts.offload(lambda: self._parts.cgroups.thaw(self.cgroup_plan(container)))
 
+    async def is_frozen(self, container: Container) -> bool:
+        """Return whether the container's processes stand still."""
+        plan = self.cgroup_plan(container)
+        return await self._parts.offload(lambda: self._parts.cgroups.is_frozen(plan))
+
     async def pids(self, container: Container) -> list[int]:
         """Return the container's processes, host pids."""
         plan = self.cgroup_plan(container)

@@ -167,6 +167,12 @@ class KernelCgroups:
     def thaw(self, plan: CgroupPlan) -> None:  # noqa: D102
         _put(plan.freezer, _freezer_words(plan)[1])
 
+    def is_frozen(self, plan: CgroupPlan) -> bool:  # noqa: D102
+        try:
+            return Path(plan.freezer).read_text().strip() in {"FROZEN", "FREEZING", "1"}
+        except OSError:
+            return False
+
     def pids(self, plan: CgroupPlan) -> list[int]:  # noqa: D102
         found: list[int] = []
         for directory, _, files in os.walk(os.path.dirname(plan.procs)):  # noqa: PTH120

@@ -408,7 +408,8 @@ class SupervisorMonitor:
         while not self._closed:
             try:
                 await self._reopen()
-                break
+                if self._channel is not None:  # else it died after its last answer
+                    break
             except PinnaceError:
                 log.exception("the supervisor cannot be replaced; tasks run on unattended")
                 self._drop_channel("the supervisor ended during the call")
