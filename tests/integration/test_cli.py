@@ -280,6 +280,27 @@ def test_published_ports_are_listed(pinnace):
     assert b"127.0.0.1:18099->80/tcp" in pinnace("ps").stdout
 
 
+def test_the_engine_describes_itself(pinnace):
+    info = json.loads(pinnace("--json", "info").stdout)
+    assert info["Images"] >= 1
+    assert b"Version" in pinnace("version").stdout
+    (about,) = [json.loads(line) for line in pinnace("--json", "version").stdout.splitlines()]
+    assert "ApiVersion" in json.dumps(about)
+    used = pinnace("system", "df")
+    assert used.returncode == 0
+    assert b"Images" in used.stdout
+
+
+def test_prune_removes_stopped_containers_only(pinnace):
+    stopped = pinnace("run", "-d", "busybox", "true").stdout.decode().strip()
+    kept = pinnace("run", "-d", "busybox", "sleep", "99").stdout.decode().strip()
+    assert pinnace("wait", stopped).stdout == b"0\n"
+    pruned = pinnace("system", "prune", "--force")
+    assert pruned.returncode == 0
+    assert stopped.encode() in pruned.stdout
+    assert pinnace("ps", "-aq", "--no-trunc").stdout.decode().split() == [kept]
+
+
 def until(check):
     """Return the first true value of a check."""
     end = time.monotonic() + DEADLINE_S
