@@ -97,6 +97,10 @@ def test_deep_nesting_is_refused_or_ignored_and_never_a_crash():
         create(deep)
 
 
+def test_bytes_that_are_no_utf_8_are_read_as_go_reads_them():
+    assert decode_object(b'{"a\x88":"\xffb"}') == {"a\ufffd": "\ufffdb"}
+
+
 @given(st.dictionaries(st.sampled_from(FIELDS) | st.text(), JSON, max_size=6))
 def test_any_object_is_decoded_or_refused(body):
     decoded = decode_object(json.dumps(body).encode())

@@ -323,6 +323,11 @@ def test_wrong_profiles_are_refused(text, words):
         custom_filter(text, DEFAULT, some_facts())
 
 
+def test_a_profile_nested_without_end_is_refused():
+    with pytest.raises(InvalidParameter, match="Decoding seccomp profile failed"):
+        custom_filter('{"x":' * 50_000, (), some_facts())
+
+
 def test_an_unknown_architecture_is_refused_when_compiled(tmp_path):
     text = profile(archMap=None, architectures=["SCMP_ARCH_BOGUS"])
     with pytest.raises(InvalidParameter, match="invalid seccomp architecture"):

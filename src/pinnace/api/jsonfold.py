@@ -48,7 +48,7 @@ class _Shape:
 
 
 def decode_object(content: bytes) -> JsonObject:
-    """Return the JSON object in a request body.
+    """Return the JSON object in a request body; bytes that are no UTF-8 become U+FFFD.
 
     Raises:
         InvalidParameter: Empty, not JSON, more than one value, or not an object.
@@ -56,7 +56,7 @@ def decode_object(content: bytes) -> JsonObject:
     if not content.strip():
         raise InvalidParameter("invalid JSON: got EOF while reading request body")
     try:
-        value: Json = msgspec.json.decode(content)
+        value: Json = msgspec.json.decode(content.decode(errors="replace"))
     except msgspec.DecodeError as exc:
         raise InvalidParameter(f"invalid JSON: {exc}") from exc
     except RecursionError as exc:

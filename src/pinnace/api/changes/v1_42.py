@@ -64,7 +64,7 @@ def _prune_every_volume(query: QueryMap) -> None:
     raw = (query.get("filters") or [""])[0]
     try:
         filters = json.loads(raw) if raw else {}
-    except ValueError:
+    except (ValueError, RecursionError):
         return  # the filter parser will say what is wrong with it
     if isinstance(filters, dict):
         filters["all"] = ["true"]

@@ -1,10 +1,10 @@
 """Dockerfile instructions that `commit` and `import` apply to an image's config; pure."""
 
-import json
 import re
 import shlex
 from collections.abc import Callable, Iterable
 
+import msgspec
 from msgspec.structs import replace
 
 from pinnace.engine.times import parse_duration
@@ -157,12 +157,9 @@ def _json_words(text: str) -> list[str] | None:
     if not text.startswith("["):
         return None
     try:
-        words = json.loads(text)
-    except ValueError:
+        return msgspec.json.decode(text, type=list[str])
+    except msgspec.DecodeError:
         return None
-    if isinstance(words, list) and all(isinstance(word, str) for word in words):
-        return words
-    return None
 
 
 def _words(text: str) -> list[str]:

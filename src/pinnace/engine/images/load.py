@@ -206,7 +206,7 @@ class ArchiveLoader:
     def _json(self, name: str, kind: type[T]) -> T:
         try:
             return msgspec.json.decode(self._bytes(name), type=kind)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as exc:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
             raise InvalidParameter(f"invalid {name}: {exc}") from exc
 
     def _bytes(self, name: str) -> bytes:

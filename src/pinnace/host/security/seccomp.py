@@ -166,7 +166,7 @@ def custom_filter(text: str, capabilities: Collection[str], facts: HostFacts) ->
     """
     try:
         profile = msgspec.json.decode(text, type=_Profile)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise InvalidParameter(f"Decoding seccomp profile failed: {error}") from error
     if profile.architectures and profile.arch_map:
         raise InvalidParameter(
