@@ -190,6 +190,13 @@ def test_a_self_removing_container_that_ended_meanwhile_is_gone(engine, away):
     run(engine, "--name", "short")
 
 
+def test_a_self_removing_container_that_was_never_started_is_gone(engine, away):
+    cli(engine, "create", "--rm", "busybox", "true")
+    away()
+    engine.launch()
+    assert cli(engine, "ps", "-aq") == ""
+
+
 def test_restart_policies_go_on(engine, away):
     policies = ("always", "unless-stopped", "on-failure", "no")
     made = {policy: run(engine, "--restart", policy) for policy in policies}

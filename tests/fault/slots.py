@@ -339,7 +339,7 @@ class Slot:
         ).json()["Id"]
         self.world.ids.add(made)
         self.world.automatic.add(made)
-        self.world.call("POST", f"/containers/{made}/start", fine=(204,))
+        self.world.call("POST", f"/containers/{made}/start", fine=(204, 404))
 
     def _log(self) -> str:
         query = {"stdout": "1", "stderr": "1"}

@@ -79,7 +79,7 @@ async def _settle(
     if status is not None:
         await daemon.monitor.forget(container.id, kill=True)
     daemon.runner.clean_up_later(container)
-    if (exit_ is not None or half_started) and container.host_config.auto_remove:
+    if container.host_config.auto_remove:  # as dockerd, also one that was never started
         await daemon.keeper.remove_locked(container, volumes=True)
         return Findings(container, running=False, wants_start=False)
     state = container.state
