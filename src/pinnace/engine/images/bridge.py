@@ -62,8 +62,10 @@ class ByteInlet:
             if 0 <= size < len(chunk):
                 self._chunks.appendleft(chunk[size:])
                 chunk = chunk[:size]
+            was_full = self._size >= HIGH_WATER
             self._size -= len(chunk)
-        self._loop.call_soon_threadsafe(self._room.set)
+        if was_full:  # otherwise nobody waits for room
+            self._loop.call_soon_threadsafe(self._room.set)
         return chunk
 
     def close(self) -> None:
@@ -114,9 +116,11 @@ class ByteOutlet:
             self._changed.wait_for(lambda: self._size < HIGH_WATER or self._broken)
             if self._broken:
                 raise Unavailable("the client went away")
+            is_first = not self._chunks
             self._chunks.append(bytes(data))
             self._size += len(data)
-        self._loop.call_soon_threadsafe(self._ready.set)
+        if is_first:  # the reader has been woken for those before, and takes all at once
+            self._loop.call_soon_threadsafe(self._ready.set)
         return len(data)
 
     def end(self) -> None:
