@@ -12,6 +12,7 @@ import stat
 import subprocess
 import sys
 import tarfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -580,6 +581,99 @@ def test_class_23_an_unprivileged_walk_finds_nothing(engine):
     assert tops[0].stat().st_mode & 0o777 <= 0o710
     assert tops[1].stat().st_mode & 0o777 <= 0o711
     assert engine.socket.stat().st_mode & 0o007 == 0
+
+
+NEIGHBOUR, NEIGHBOUR_ADDRESS, WIRE_ADDRESS = "pnt4n", "10.217.9.2", "10.217.9.1"
+
+
+def ip(*words: str) -> None:
+    subprocess.run(["ip", *words], check=True, capture_output=True)
+
+
+@pytest.fixture
+def neighbour() -> Iterator[None]:
+    """A machine on a wire to the host, which sends what is for containers to the host."""
+    ip("netns", "add", NEIGHBOUR)
+    try:
+        ip("link", "add", "pnt4w", "type", "veth", "peer", "name", "eth0", "netns", NEIGHBOUR)
+        ip("address", "add", f"{WIRE_ADDRESS}/24", "dev", "pnt4w")
+        ip("link", "set", "pnt4w", "up")
+        inside = ("-n", NEIGHBOUR)
+        ip(*inside, "address", "add", f"{NEIGHBOUR_ADDRESS}/24", "dev", "eth0")
+        ip(*inside, "link", "set", "lo", "up")
+        ip(*inside, "link", "set", "eth0", "up")
+        ip(*inside, "route", "add", "default", "via", WIRE_ADDRESS)
+        yield
+    finally:
+        ip("netns", "delete", NEIGHBOUR)
+
+
+CONNECT = """
+import socket, sys
+with socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=float(sys.argv[3])) as one:
+    print(one.recv(1000))
+"""
+
+
+def connect_from_neighbour(address: str, port: int, timeout_s: float) -> bool:
+    """Whether a service answered the neighbour."""
+    words = [sys.executable, "-I", "-c", CONNECT, address, str(port), str(timeout_s)]
+    command = ["ip", "netns", "exec", NEIGHBOUR, *words]
+    done = subprocess.run(command, capture_output=True, check=False)
+    return done.returncode == 0 and b"hello" in done.stdout
+
+
+def listening(engine: Engine, **bindings: list[dict[str, str]]) -> tuple[str, str, dict[str, Any]]:
+    """Start a container that listens on 80 and 81; return its id, its address, its ports."""
+    script = (
+        "for p in 80 81; do "
+        "nc -ll -p $p -e sh -c 'echo hello; cat /proc/net/tcp* >> /peers' & done; wait"
+    )
+    ports = {name.replace("_", "/"): value for name, value in bindings.items()}
+    host = {"NetworkMode": "bridge", "PortBindings": ports}
+    exposed: dict[str, Any] = {name: {} for name in ports}
+    one = create(engine, "sh", "-c", script, ExposedPorts=exposed, HostConfig=host)
+    assert engine.request("POST", f"/containers/{one}/start").status == 204
+    settings = engine.request("GET", f"/containers/{one}/json").json()["NetworkSettings"]
+    return (
+        one,
+        settings["Networks"]["bridge"]["IPAddress"],
+        settings["Ports"],
+    )
+
+
+def wait_until_answered(address: str, port: int) -> None:
+    end = time.monotonic() + DEADLINE_S
+    while not connect_from_neighbour(address, port, 5):
+        assert time.monotonic() < end, "the published port does not answer"
+        time.sleep(0.1)
+
+
+def test_class_24_a_published_service_sees_the_neighbours_own_address(engine, neighbour):
+    """CVE-2021-20199."""
+    one, _, ports = listening(engine, **{"80_tcp": [{"HostIp": "", "HostPort": ""}]})
+    wait_until_answered(WIRE_ADDRESS, int(ports["80/tcp"][0]["HostPort"]))
+    seen = exec_in(engine, one, "cat", "/peers")
+    peer = socket.inet_aton(NEIGHBOUR_ADDRESS)[::-1].hex().upper()
+    assert f"{peer}:" in seen
+    assert "0100007F:" not in seen
+
+
+def test_class_25_neighbours_reach_what_is_published_to_them_and_nothing_else(engine, neighbour):
+    bindings = {
+        "80_tcp": [{"HostIp": "", "HostPort": ""}],
+        "81_tcp": [{"HostIp": "127.0.0.1", "HostPort": ""}],
+    }
+    _, address, ports = listening(engine, **bindings)
+    wait_until_answered(WIRE_ADDRESS, int(ports["80/tcp"][0]["HostPort"]))
+    private = int(ports["81/tcp"][0]["HostPort"])
+    # What is not published, through the host; and what is published to the host alone.
+    for target, port in ((address, 81), (WIRE_ADDRESS, private), (WIRE_ADDRESS, 81)):
+        assert not connect_from_neighbour(target, port, 2), (target, port)
+    ip("-n", NEIGHBOUR, "address", "delete", "127.0.0.1/8", "dev", "lo")
+    ip("-n", NEIGHBOUR, "route", "add", "127.0.0.0/8", "via", WIRE_ADDRESS)
+    ip("netns", "exec", NEIGHBOUR, "sysctl", "-qw", "net.ipv4.conf.all.route_localnet=1")
+    assert not connect_from_neighbour("127.0.0.1", private, 2)
 
 
 ESCAPES = "\x1b]0;owned\x07\x1b[2J\x1b[31m"
