@@ -62,6 +62,7 @@ from pinnace.host.runtime.monitor import SupervisorMonitor
 from pinnace.host.security.seccomp import Filters as SeccompFilters
 from pinnace.host.snapshots.overlay import OverlaySnapshots
 from pinnace.host.snapshots.vfs import VfsSnapshots
+from pinnace.host.volume_files import VolumeDirectories
 from pinnace.model.container import Container, LogConfig
 from pinnace.model.record import ContainerId, ImageId
 from pinnace.oci.chain import ChainId
@@ -171,7 +172,7 @@ async def compose(config: Config, tasks: Tasks, *, api_ports: Sequence[int]) -> 
     )
     images = await _images(host)
     volumes = VolumeService(
-        Path(config.data_root) / "volumes",
+        VolumeDirectories(Path(config.data_root) / "volumes"),
         store=host.store,
         volumes=await host.database.read(state.all_volumes),
         users=lambda name: _volume_users(host.registry, name),

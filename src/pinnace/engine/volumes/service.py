@@ -1,15 +1,13 @@
 """Volumes of the `local` driver: directories, or mounts made from driver options."""
 
-import os
 import re
 import secrets
-import shutil
-import stat
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol, TypeVar
 
+from pinnace.contracts.volume_files import VolumeFiles
 from pinnace.engine.events import EventLog
 from pinnace.engine.filters import Filters
 from pinnace.errors import Conflict, InvalidParameter, NotFound, NotSupported, VolumeNotFound
@@ -47,7 +45,7 @@ class VolumeService:
     """Creates, lists and removes volumes.
 
     Args:
-        root: `<data-root>/volumes`; one directory `<name>/_data` per volume.
+        files: Directories of the data.
         store: Keeps the records.
         volumes: What the store holds at boot.
         users: Ids of the containers that use a volume, by its name.
@@ -56,7 +54,7 @@ class VolumeService:
 
     def __init__(
         self,
-        root: Path,
+        files: VolumeFiles,
         *,
         store: VolumeStore,
         volumes: list[Volume],
@@ -64,7 +62,7 @@ class VolumeService:
         events: EventLog,
         offload: Offload,
     ) -> None:
-        self._root = root
+        self._files = files
         self._store = store
         self._volumes = {volume.name: volume for volume in volumes}
         self._users = users
@@ -98,11 +96,11 @@ class VolumeService:
         volume = Volume(
             created_at=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
             labels=None if request.labels is None and not anonymous else labels,
-            mountpoint=str(self._root / name / "_data"),
+            mountpoint=str(self._files.mountpoint(name)),
             name=name,
             options=None if request.driver_opts is None else dict(options),
         )
-        await self._offload(lambda: _make_directory(self._root / name))
+        await self._offload(lambda: self._files.make(name))
         await self._store.put_volume(volume)
         self._volumes[name] = volume
         self._events.publish("volume", "create", name, {"driver": "local"})
@@ -152,7 +150,7 @@ class VolumeService:
             raise Conflict(f"remove {name}: volume is in use - [{', '.join(users)}]")
         del self._volumes[name]
         await self._store.delete_volume(name)
-        await self._offload(lambda: _remove_directory(self._root / name))
+        await self._offload(lambda: self._files.remove(name))
         self._events.publish("volume", "destroy", name, {"driver": "local"})
 
     async def prune(self, filters: Filters) -> PruneReport:
@@ -188,7 +186,7 @@ class VolumeService:
         ]
 
     async def _size(self, volume: Volume) -> int:
-        return await self._offload(lambda: tree_size(Path(volume.mountpoint)))
+        return await self._offload(lambda: self._files.size(volume.name))
 
 
 def _passes(volume: Volume, filters: Filters) -> bool:
@@ -197,22 +195,6 @@ def _passes(volume: Volume, filters: Filters) -> bool:
         and filters.matches("driver", lambda value: value == volume.driver)
         and filters.matches_labels(volume.labels)
     )
-
-
-def tree_size(root: Path) -> int:
-    """Return the bytes of all regular files below `root`; hard links count once. Blocks."""
-    seen: set[tuple[int, int]] = set()
-    total = 0
-    for directory, _, files in os.walk(root):
-        for name in files:
-            try:
-                info = Path(directory, name).lstat()
-            except FileNotFoundError:
-                continue
-            if stat.S_ISREG(info.st_mode) and (info.st_dev, info.st_ino) not in seen:
-                seen.add((info.st_dev, info.st_ino))
-                total += info.st_size
-    return total
 
 
 def data_directory(volume: Volume) -> Path:
@@ -248,15 +230,3 @@ def _check_options(name: str, options: Mapping[str, str]) -> None:
         )
     if not Path(options.get("device", "")).is_absolute():
         raise InvalidParameter('missing required option: "device"')
-
-
-def _make_directory(directory: Path) -> None:
-    directory.mkdir(mode=0o701, parents=True, exist_ok=True)
-    (directory / "_data").mkdir(mode=0o755, exist_ok=True)
-
-
-def _remove_directory(directory: Path) -> None:
-    doomed = directory.with_name(f".removing-{directory.name}")
-    if directory.exists():
-        directory.rename(doomed)
-    shutil.rmtree(doomed, ignore_errors=True)
