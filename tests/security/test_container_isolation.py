@@ -119,7 +119,7 @@ async def test_class_1_the_runtime_cannot_be_overwritten_through_proc_self_exe(p
     original = hashlib.sha256(Path("/usr/bin/crun").read_bytes()).digest()
     try:
         # Busy: somebody else on this machine runs the same program right now.
-        with pytest.raises(OSError, match="Read-only file system|Text file busy"):
+        with pytest.raises(OSError, match=r"Read-only file system|Text file busy"):
             open(runtime.program, "r+b")
         (place.rootfs / "bin/attack").symlink_to("/proc/self/exe")
         place.program = runtime.program

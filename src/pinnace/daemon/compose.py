@@ -270,37 +270,8 @@ def _services(
         images=images,
         exec_ids=execs.ids_of,
     )
-    logs = LogService(registry, monitor, host.bundles.log_directory, executor=host.workers.pool)
-    accounting, layout = KernelAccounting(), host.facts.cgroup
-    files = HostFiles(Path(host.config.exec_root), host.snapshots, host.bundles.rootfs)
-    engine = Engine(
-        containers=containers,
-        attach=AttachService(registry, monitor, logs, publish),
-        logs=logs,
-        execs=execs,
-        archive=ArchiveService(
-            registry,
-            files,
-            host.bundles.directory,
-            publish,
-            ThreadPoolExecutor(_WORKERS, thread_name_prefix="archive"),
-        ),
-        stats=StatsService(registry, accounting, layout),
-        top=TopService(registry, accounting, layout, publish),
-        images=images,
-        volumes=volumes,
-        networks=networks,
-        events=host.events,
-        system=SystemService(
-            _engine_facts(host),
-            host.facts,
-            registry=registry,
-            containers=containers,
-            images=images,
-            image_usage=images.usage,
-            volumes=volumes,
-            live_warnings=networks.warnings,
-        ),
+    engine = _engine(
+        host, containers, execs=execs, images=images, volumes=volumes, networks=networks
     )
     return Daemon(
         config=host.config,
@@ -321,6 +292,49 @@ def _services(
         workers=host.workers,
         tasks=host.tasks,
         intents=host.intents,
+    )
+
+
+def _engine(
+    host: _Host,
+    containers: ContainerService,
+    *,
+    execs: ExecService,
+    images: ImageService,
+    volumes: VolumeService,
+    networks: NetworkService,
+) -> Engine:
+    publish, registry, monitor = host.events.publish, host.registry, host.monitor
+    logs = LogService(registry, monitor, host.bundles.log_directory, executor=host.workers.pool)
+    accounting, layout = KernelAccounting(), host.facts.cgroup
+    return Engine(
+        containers=containers,
+        attach=AttachService(registry, monitor, logs, publish),
+        logs=logs,
+        execs=execs,
+        archive=ArchiveService(
+            registry,
+            HostFiles(Path(host.config.exec_root), host.snapshots, host.bundles.rootfs),
+            host.bundles.directory,
+            publish,
+            ThreadPoolExecutor(_WORKERS, thread_name_prefix="archive"),
+        ),
+        stats=StatsService(registry, accounting, layout),
+        top=TopService(registry, accounting, layout, publish),
+        images=images,
+        volumes=volumes,
+        networks=networks,
+        events=host.events,
+        system=SystemService(
+            _engine_facts(host),
+            host.facts,
+            registry=registry,
+            containers=containers,
+            images=images,
+            image_usage=images.usage,
+            volumes=volumes,
+            live_warnings=networks.warnings,
+        ),
     )
 
 
