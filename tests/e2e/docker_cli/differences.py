@@ -108,11 +108,11 @@ docker: Error response from daemon: invalid restart policy: maximum retry count 
 docker run --log-driver nosuch busybox true
 docker run --log-opt nonsense=1 busybox true
 docker run --log-opt max-size=x busybox true""",
-        differs="local is the default, there are no plugins, and options are checked at create",
+        differs="there are no log plugins, and options are checked at create",
         ours="""\
 --- errors
 docker: Error response from daemon: logger: no log driver named 'nosuch' is registered
-docker: Error response from daemon: unknown log opt 'nonsense' for local log driver
+docker: Error response from daemon: unknown log opt 'nonsense' for json-file log driver
 docker: Error response from daemon: invalid size: 'x'
 --- exit 125
 """,
@@ -351,9 +351,9 @@ new
         docker inspect -f \\
             '{{.HostConfig.LogConfig.Type}} {{.HostConfig.Runtime}} {{.HostConfig.NetworkMode}}' web
         """,  # noqa: E501
-        differs="own log format and runtime; the network by name as in API 1.44",
+        differs="another runtime; the network by name as in API 1.44",
         ours="""\
-local crun bridge
+json-file crun bridge
 --- errors
 --- exit 0
 """,

@@ -161,7 +161,7 @@ def _check_health(health: HealthConfig) -> None:
 
 
 def check_host_config(
-    host: HostConfig, *, runtimes: Mapping[str, object], default_log: str = "local"
+    host: HostConfig, *, runtimes: Mapping[str, object], default_log: str = "json-file"
 ) -> None:
     """Check what needs no look at the host's resources.
 

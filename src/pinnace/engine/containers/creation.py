@@ -69,7 +69,7 @@ class Defaults:
         host_name: Of the host, for containers on its network.
     """
 
-    log: LogConfig = field(default_factory=lambda: LogConfig(type="local"))
+    log: LogConfig = field(default_factory=lambda: LogConfig(type="json-file"))
     runtime: str = "crun"
     runtimes: Mapping[str, object] | None = None
     ulimits: Mapping[str, Ulimit] | None = None
