@@ -190,8 +190,8 @@ def test_a_terminal_is_given_its_size_and_follows_it(engine, pinnace):
 def test_control_c_on_a_terminal_interrupts_the_command_inside(engine, pinnace):
     with terminal(engine, "run", "-it", "--rm", "busybox", "sh") as shell:
         shell.expect(b"/ # ")
+        # The shell may redraw the line in the middle; what runs is what counts.
         shell.send(b"sleep 99; echo status $?\n")
-        shell.expect(b"sleep 99")
         until(lambda: b"sleep 99" in pinnace("top", newest(pinnace)).stdout)
         shell.send(b"\x03")
         shell.expect(b"/ # ")
