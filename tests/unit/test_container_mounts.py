@@ -2,7 +2,7 @@ import pytest
 from tests.support.specs import a_record
 
 from pinnace.engine.containers.mounts import clean_path, parse_bind, wanted_mounts
-from pinnace.errors import InvalidParameter
+from pinnace.errors import InvalidParameter, NotSupported
 from pinnace.model.container import (
     BindOptions,
     ContainerConfig,
@@ -134,3 +134,23 @@ def test_read_only_is_recursive_unless_the_client_is_old_or_says_otherwise():
 )
 def test_container_paths_are_cleaned_inside_the_root(path, cleaned):
     assert clean_path(path) == cleaned
+
+
+def test_a_missing_source_is_made_for_dash_v_and_where_it_is_asked_for():
+    asked = [
+        Mount(type="bind", source="/s", target="/a"),
+        Mount(
+            type="bind",
+            source="/s",
+            target="/b",
+            bind_options=BindOptions(create_mountpoint=True),
+        ),
+    ]
+    found = wanted(binds=["/s:/c"], mounts=asked)
+    made = {mount.destination: mount.create_source for mount in found}
+    assert made == {"/a": False, "/b": True, "/c": True}
+
+
+def test_image_mounts_are_refused_clearly():
+    with pytest.raises(NotSupported, match="mounts of type image"):
+        wanted(mounts=[Mount(type="image", source="busybox", target="/i")])

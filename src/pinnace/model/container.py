@@ -423,6 +423,7 @@ class MountRecord(Record, frozen=True, kw_only=True):
         subpath: Directory below the volume's or image's root.
         anonymous: The volume was made for this container and goes with `rm -v`.
         asked: The mount came from `HostConfig.Mounts`.
+        create_source: A bind source that is missing is made, as a directory.
     """
 
     type: str
@@ -440,6 +441,7 @@ class MountRecord(Record, frozen=True, kw_only=True):
     subpath: str = ""
     anonymous: bool = False
     asked: bool = False
+    create_source: bool = False
 
 
 class Container(Record, frozen=True, kw_only=True):

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 
 from msgspec.structs import replace
 
-from pinnace.errors import ContainerNotFound, InvalidParameter
+from pinnace.errors import ContainerNotFound, InvalidParameter, NotSupported
 from pinnace.model.container import Container, ContainerConfig, HostConfig, Mount, MountRecord
 
 _PROPAGATIONS = frozenset({"private", "rprivate", "shared", "rshared", "slave", "rslave"})
@@ -106,6 +106,7 @@ def parse_bind(spec: str) -> MountRecord:
             rw=not read_only,
             propagation=propagation or "rprivate",
             mode=mode,
+            create_source=True,
         )
     if propagation:
         raise InvalidParameter(f"invalid mode: {mode}")
@@ -174,13 +175,7 @@ def _asked(mount: Mount, *, recursive_ro: bool, lenient: bool) -> MountRecord:
         case "tmpfs":
             return replace(common, options=_tmpfs_options(mount))
         case _:
-            options_image = mount.image_options
-            return replace(
-                common,
-                name=mount.source,
-                rw=False,
-                subpath=options_image.subpath if options_image else "",
-            )
+            raise NotSupported("mounts of type image are not supported by this engine yet")
 
 
 def _asked_bind(mount: Mount, common: MountRecord, *, recursive_ro: bool) -> MountRecord:
@@ -204,6 +199,7 @@ def _asked_bind(mount: Mount, common: MountRecord, *, recursive_ro: bool) -> Mou
         common,
         source=posixpath.normpath(mount.source),
         propagation=propagation,
+        create_source=options is not None and options.create_mountpoint,
         recursive=not (options and options.non_recursive),
         read_only_recursive=recursive_ro and not non_recursive_ro,
     )

@@ -145,7 +145,7 @@ class Preparation:
         sources: dict[str, str] = {}
         for mount in container.mounts:
             if mount.type == "bind":
-                parts.bundles.check_source(mount.source, create=not mount.asked)
+                parts.bundles.check_source(mount.source, create=mount.create_source)
             if mount.copy_up and not self._in_use(mount.name, container):
                 parts.bundles.copy_up(container.id, mount.destination, Path(mount.source))
             if mount.subpath:

@@ -171,7 +171,7 @@ class Runner:
 
         def make() -> None:
             for mount in container.mounts:
-                if mount.type == "bind" and mount.asked:
+                if mount.type == "bind" and not mount.create_source:
                     parts.bundles.check_source(mount.source, create=False)
             parts.bundles.make(container.id)
             try:
