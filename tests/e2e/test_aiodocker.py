@@ -137,8 +137,22 @@ async def test_statistics_and_processes(docker):
         break
 
 
+async def until_subscribed(docker, subscriber):
+    """Make events until the first is heard: `subscribe` returns before the engine is asked."""
+    for _ in range(100):
+        await docker.images.tag("busybox", repo="heard", tag="1")
+        try:
+            await asyncio.wait_for(subscriber.get(), 0.5)
+        except TimeoutError:
+            continue
+        await docker.images.delete("heard:1")
+        return
+    raise AssertionError("no event was heard")
+
+
 async def test_events_reach_a_subscriber(docker):
     subscriber = docker.events.subscribe()
+    await until_subscribed(docker, subscriber)
     container = await docker.containers.run(config("true"), name="heard")
     await container.wait()
     actions = []

@@ -573,13 +573,17 @@ async def test_a_full_disk_drops_output_but_neither_blocks_nor_ends_anything(lab
     place.mkdir(parents=True)
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "pnt", str(place)], check=True)
     try:
-        script = "seq 1 100000; read x; seq 1 10"
+        # In pieces: only clients that keep up get what the log cannot take.
+        pieces = "i=0; while [ $i -lt 100 ]; do seq $((i*1000+1)) $((i*1000+1000)); i=$((i+1)); "
+        script = pieces + "sleep 0.01; done; read x; seq 1 10"
         attachment = await monitor.attach("t1", client.fd, Sink(stdin=True), pending=True)
         await monitor.create(lab.task("t1", "sh", "-c", script, open_stdin=True))
         reading = asyncio.create_task(client.receive_all())
         await monitor.start("t1")
         report = lab.exec_root / "supervisor.log"
-        await until(lambda: b"100000\n" in client.received, "the whole output")
+        payload = sum(len(b"%d\n" % number) for number in range(1, 100001))
+        await until(lambda: len(client.received) > payload, "the whole output")
+        await until(lambda: client.received.endswith(b"0\n"), "its last line")
         assert report.read_text().count("output is being dropped") == 1
         kept = lab.log("t1")
         (place / "000001.out").open("r+").truncate(0)
