@@ -40,6 +40,10 @@ class NotSupported(PinnaceError):
     """The request is understood, but this engine or this host does not do it."""
 
 
+class TooManyRequests(PinnaceError):
+    """A registry wants fewer requests (429)."""
+
+
 class Unavailable(PinnaceError):
     """Something the engine needs is missing or does not answer; trying later may help."""
 
