@@ -1,0 +1,1 @@
+"""Building images: the Dockerfile front end, the plan, the solver and its cache."""
