@@ -9,8 +9,8 @@ The way of a file through the front end, every step pure:
 
 A parsed instruction holds its words raw: quotes, escapes and `$names` are still in them, because
 their meaning depends on the ENV and ARG before it. `expand` returns the same type with words
-expanded and unquoted; only then the fields below hold what the image gets. Never expanded: the command lines of RUN, CMD,
-ENTRYPOINT and HEALTHCHECK, the trigger of ONBUILD, SHELL, MAINTAINER.
+expanded and unquoted; only then the fields below hold what the image gets. Never expanded: the
+command lines of RUN, CMD, ENTRYPOINT and HEALTHCHECK, the trigger of ONBUILD, SHELL, MAINTAINER.
 
 Reference: the Dockerfile reference (docs.docker.com/reference/dockerfile), BuildKit's included.
 """
