@@ -1,0 +1,159 @@
+"""One daemon for all tests of API 1.0, 1.1 and 1.2, asked behind each prefix and bare.
+
+A test that takes `api` runs once per version: 1.0, 1.1, 1.2 and a bare path on TCP, which is 1.2.
+`@pytest.mark.versions("1.1", "1.2")` narrows that; bare goes with 1.2. `api` narrows `containers`
+and everything else built on it, so a test speaks one version throughout.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from tests.support import images, pinnaced
+from tests.support.engine import Engine, remove_root
+from tests.support.remote import BARE, VERSIONS, Remote
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+BRIDGE = "pnt27"
+SUBNET = "10.228.0.1/24"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "versions(*numbers): API versions a test holds for")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "api" not in metafunc.fixturenames:
+        return
+    marker = metafunc.definition.get_closest_marker("versions")
+    numbers = list(marker.args if marker else VERSIONS)
+    if "1.2" in numbers:
+        numbers.append(BARE)
+    metafunc.parametrize("api", numbers, indirect=True)
+
+
+@contextlib.contextmanager
+def started(name: str, *arguments: str, **options: Any) -> Iterator[tuple[Engine, int]]:
+    """Run a daemon with a TCP listener on loopback; yields it and its port."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    root = Path(tempfile.mkdtemp(prefix=f"pnt-{name}-", dir="/var/tmp"))
+    listen = f"--host=tcp://127.0.0.1:{port}"
+    try:
+        with pinnaced.start(root, arguments=(listen, *arguments), **options) as engine:
+            yield engine, port
+    finally:
+        remove_root(root)
+
+
+@pytest.fixture(scope="package")
+def served() -> Iterator[tuple[Engine, int]]:
+    """The daemon of the whole directory, with busybox:latest, and its TCP port."""
+    with started("rem", bridge=BRIDGE, subnet=SUBNET) as (engine, port):
+        engine.load(images.busybox_archive())
+        yield engine, port
+
+
+@pytest.fixture(scope="package")
+def engine(served: tuple[Engine, int]) -> Engine:
+    """The daemon, for its unix socket, its log and its paths."""
+    return served[0]
+
+
+@pytest.fixture(scope="package")
+def newest(engine: Engine) -> Remote:
+    """The newest API on the unix socket, to arrange and to compare."""
+    return Remote(BARE, engine.socket)
+
+
+@pytest.fixture(scope="package")
+def tcp(served: tuple[Engine, int]) -> Remote:
+    """Bare paths on the TCP listener; `at` gives another version."""
+    return Remote(BARE, served[1])
+
+
+@pytest.fixture
+def api(request: pytest.FixtureRequest, tcp: Remote) -> Remote:
+    """The API in one version, over TCP."""
+    return tcp.at(request.param)
+
+
+class Containers:
+    """Makes containers through the API under test and removes them at the end."""
+
+    def __init__(self, api: Remote, newest: Remote) -> None:
+        self._api, self._newest = api, newest
+        self._made: list[str] = []
+
+    def create(self, *command: str, image: str = "busybox", **settings: Any) -> str:
+        """Create a container and return its short id; `settings` go into the body."""
+        body = {"Image": image, "Cmd": list(command) or None, **settings}
+        reply = self._api.post("/containers/create", body)
+        assert reply.status == 201, reply.sent
+        self._made.append(reply.json()["Id"])
+        return self._made[-1]
+
+    def adopt(self, container: str) -> str:
+        """Have a container removed at the end that the test made by itself."""
+        self._made.append(container)
+        return container
+
+    def start(self, container: str) -> str:
+        """Start a container; returns its id."""
+        reply = self._api.post(f"/containers/{container}/start")
+        assert reply.status == 204, reply.sent
+        return container
+
+    def run(self, *command: str, **settings: Any) -> str:
+        """Create and start a container; returns its short id."""
+        return self.start(self.create(*command, **settings))
+
+    def finish(self, *command: str, **settings: Any) -> str:
+        """Run a container to its end; returns its short id."""
+        container = self.run(*command, **settings)
+        assert self._api.post(f"/containers/{container}/wait").status == 200
+        return container
+
+    def sleeper(self, **settings: Any) -> str:
+        """Run a container that stays until it is told to end, and then ends at once."""
+        return self.run("sh", "-c", "trap 'exit 0' TERM; sleep 600 & wait", **settings)
+
+    def inspect(self, container: str) -> dict[str, Any]:
+        """Return what the API under test says of a container."""
+        reply = self._api.get(f"/containers/{container}/json")
+        assert reply.status == 200, reply.sent
+        return reply.json()
+
+    def remove(self) -> None:
+        """Remove everything made; what a test removed itself is no failure."""
+        for container in reversed(self._made):
+            self._newest.delete(f"/containers/{container}", query={"force": 1, "v": 1})
+        self._made.clear()
+
+
+@pytest.fixture
+def containers(api: Remote, newest: Remote) -> Iterator[Containers]:
+    """Containers made through `api` and removed after the test."""
+    made = Containers(api, newest)
+    try:
+        yield made
+    finally:
+        made.remove()
+
+
+@pytest.fixture(scope="module")
+def shared(tcp: Remote, newest: Remote) -> Iterator[Containers]:
+    """Containers, made by 1.2, that the tests of a module share and only look at."""
+    made = Containers(tcp.at("1.2"), newest)
+    try:
+        yield made
+    finally:
+        made.remove()
