@@ -35,6 +35,10 @@ class LayerBlobs(Protocol):
         """Return what layer a blob holds."""
         ...
 
+    async def everything(self) -> Sequence[LayerBlob]:
+        """Return all that is known, in no order."""
+        ...
+
     async def remember(self, blob: LayerBlob, *, source: str | None = None) -> None:
         """Keep a fact; `source`: full name of a repository that holds the blob."""
         ...
