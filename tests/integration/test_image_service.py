@@ -23,6 +23,7 @@ from pinnace.host.snapshots.overlay import OverlaySnapshots
 from pinnace.oci.platform import Platform
 from pinnace.state.db import Database
 from pinnace.state.images import SqliteImageStore
+from pinnace.state.layer_blobs import SqliteLayerBlobs
 
 pytestmark = pytest.mark.root
 
@@ -58,6 +59,7 @@ class Host:
             await store.load(),
             snapshots=self.snapshots,
             content=self.content,
+            layer_blobs=SqliteLayerBlobs(self.database),
             users=self.users,
             offload=functools.partial(asyncio.get_running_loop().run_in_executor, self.pool),
             publish=lambda *event: self.events.append(event),

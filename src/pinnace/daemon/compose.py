@@ -6,7 +6,7 @@ import os
 import platform as machine
 import socket
 import time
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface
@@ -17,6 +17,7 @@ from pinnace.api.versions import NEWEST, OLDEST
 from pinnace.contracts.control import HostFacts, SeccompChoice
 from pinnace.contracts.snapshots import Snapshots
 from pinnace.daemon.config import Config, ulimits
+from pinnace.daemon.images import image_service
 from pinnace.daemon.roots import engine_id
 from pinnace.daemon.stores import RecordStore
 from pinnace.engine.containers import capabilities
@@ -49,7 +50,6 @@ from pinnace.engine.networks.service import NetworkService
 from pinnace.engine.system import EngineFacts, SystemService
 from pinnace.engine.volumes.service import VolumeService
 from pinnace.errors import Unavailable
-from pinnace.host.content.blobs import BlobContent
 from pinnace.host.netstack.stack import LinuxNetStack
 from pinnace.host.runtime.accounting import KernelAccounting
 from pinnace.host.runtime.bundles import HostBundles
@@ -65,11 +65,8 @@ from pinnace.host.snapshots.vfs import VfsSnapshots
 from pinnace.host.volume_files import VolumeDirectories
 from pinnace.model.container import Container, LogConfig
 from pinnace.model.record import ContainerId, ImageId
-from pinnace.oci.chain import ChainId
-from pinnace.oci.platform import host_platform
 from pinnace.state import containers as state
 from pinnace.state.db import Database
-from pinnace.state.images import SqliteImageStore
 from pinnace.version import __version__
 
 log = logging.getLogger(__name__)
@@ -77,6 +74,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _WORKERS = 8
+_TRANSFERS = 24  # threads that may wait for clients or registries at the same time
 
 
 class Workers:
@@ -170,7 +168,15 @@ async def compose(config: Config, tasks: Tasks, *, api_ports: Sequence[int]) -> 
     networks = NetworkService(
         host.netstack, _network_config(config), publish_event=host.events.publish
     )
-    images = await _images(host)
+    images = await image_service(
+        config,
+        host.database,
+        snapshots=host.snapshots,
+        containers=host.registry,
+        events=host.events,
+        offload=host.workers,
+        transfer=Workers(_TRANSFERS),
+    )
     volumes = VolumeService(
         VolumeDirectories(Path(config.data_root) / "volumes"),
         store=host.store,
@@ -209,20 +215,6 @@ async def _host(config: Config, tasks: Tasks, api_ports: Sequence[int]) -> _Host
         monitor=SupervisorMonitor(exec_root),
         init_path=_init_path(config),
         intents={container.id: intent for container, intent in stored},
-    )
-
-
-async def _images(host: _Host) -> ImageService:
-    store = SqliteImageStore(host.database)
-    return ImageService(
-        store,
-        await store.load(),
-        snapshots=host.snapshots,
-        content=BlobContent(Path(host.config.data_root) / "content"),
-        users=_ImageUsers(host.registry),
-        offload=host.workers,
-        publish=host.events.publish,
-        host=host_platform(machine.machine()),
     )
 
 
@@ -496,26 +488,6 @@ def _volume_users(registry: ContainerRegistry, name: str) -> list[str]:
         for container in registry
         if any(mount.type == "volume" and mount.name == name for mount in container.mounts)
     ]
-
-
-class _ImageUsers:
-    """Implements `engine.images.service.ImageUsers`."""
-
-    def __init__(self, registry: ContainerRegistry) -> None:
-        self._registry = registry
-
-    def containers_using(self, image: ImageId) -> Sequence[tuple[str, bool]]:
-        """Return (container id, is running) of every container made from the image."""
-        live = {"running", "paused", "restarting"}
-        return [
-            (container.id, container.state.status in live)
-            for container in self._registry
-            if container.image_id == image
-        ]
-
-    def layers_in_use(self) -> Iterable[ChainId]:
-        """Return the top layer of every container."""
-        return {ChainId(container.layer) for container in self._registry if container.layer}
 
 
 class _AnonymousVolumes:

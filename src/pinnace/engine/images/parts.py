@@ -6,6 +6,7 @@ from typing import Protocol, TypeVar
 
 from pinnace.contracts.content import Content
 from pinnace.contracts.image_store import ImageStore
+from pinnace.contracts.layer_blobs import LayerBlobs
 from pinnace.contracts.snapshots import Snapshots
 from pinnace.model.record import ImageId
 from pinnace.oci.chain import ChainId
@@ -51,7 +52,8 @@ class ImageParts:
     Attributes:
         store: Keeps the records.
         snapshots: Holds the layers.
-        content: Receives archives.
+        content: Holds blobs and receives archives.
+        layer_blobs: Remembers layers in the form registries keep them.
         users: Containers that use an image.
         offload: Runs short blocking work.
         transfer: Runs work that waits for clients; a pool of its own, or slow clients could keep
@@ -63,6 +65,7 @@ class ImageParts:
     store: ImageStore
     snapshots: Snapshots
     content: Content
+    layer_blobs: LayerBlobs
     users: ImageUsers
     offload: Offload
     transfer: Offload

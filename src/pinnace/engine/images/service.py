@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from pinnace.contracts.content import Content
 from pinnace.contracts.image_store import ImageChange, ImageState, ImageStore, StoredImage
+from pinnace.contracts.layer_blobs import LayerBlobs
 from pinnace.contracts.snapshots import LayerStat, SnapshotKey, Snapshots
 from pinnace.engine.filters import Filters
 from pinnace.engine.images import listing
@@ -46,7 +47,8 @@ class ImageService:
         store: Keeps the records.
         state: What the store holds at boot.
         snapshots: Holds the layers.
-        content: Receives archives.
+        content: Holds blobs and receives archives.
+        layer_blobs: Remembers layers in the form registries keep them.
         users: Containers that use an image.
         offload: Runs short blocking work.
         transfer: Runs work that waits for clients; None: `offload` does.
@@ -61,6 +63,7 @@ class ImageService:
         *,
         snapshots: Snapshots,
         content: Content,
+        layer_blobs: LayerBlobs,
         users: ImageUsers,
         offload: Offload,
         publish: Publish,
@@ -71,6 +74,7 @@ class ImageService:
             store=store,
             snapshots=snapshots,
             content=content,
+            layer_blobs=layer_blobs,
             users=users,
             offload=offload,
             transfer=transfer or offload,

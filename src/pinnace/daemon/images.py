@@ -1,0 +1,75 @@
+"""Builds the image service out of its adapters."""
+
+import platform as machine
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from pinnace.contracts.snapshots import Snapshots
+from pinnace.daemon.config import Config
+from pinnace.engine.containers.registry import ContainerRegistry
+from pinnace.engine.events import EventLog
+from pinnace.engine.images.parts import Offload
+from pinnace.engine.images.service import ImageService
+from pinnace.host.content.blobs import BlobContent
+from pinnace.model.record import ImageId
+from pinnace.oci.chain import ChainId
+from pinnace.oci.platform import host_platform
+from pinnace.state.db import Database
+from pinnace.state.images import SqliteImageStore
+from pinnace.state.layer_blobs import SqliteLayerBlobs
+
+
+async def image_service(
+    config: Config,
+    database: Database,
+    *,
+    snapshots: Snapshots,
+    containers: ContainerRegistry,
+    events: EventLog,
+    offload: Offload,
+    transfer: Offload,
+) -> ImageService:
+    """Return the image service, with what the database holds.
+
+    Args:
+        config: Checked configuration; its roots exist.
+        database: Holds the records.
+        snapshots: Holds the layers.
+        containers: Who uses images.
+        events: Takes events.
+        offload: Runs short blocking work.
+        transfer: Runs work that waits for clients and registries.
+    """
+    store = SqliteImageStore(database)
+    return ImageService(
+        store,
+        await store.load(),
+        snapshots=snapshots,
+        content=BlobContent(Path(config.data_root) / "content"),
+        layer_blobs=SqliteLayerBlobs(database),
+        users=ImageUsers(containers),
+        offload=offload,
+        transfer=transfer,
+        publish=events.publish,
+        host=host_platform(machine.machine()),
+    )
+
+
+class ImageUsers:
+    """Implements `engine.images.parts.ImageUsers`."""
+
+    def __init__(self, registry: ContainerRegistry) -> None:
+        self._registry = registry
+
+    def containers_using(self, image: ImageId) -> Sequence[tuple[str, bool]]:
+        """Return (container id, is running) of every container made from the image."""
+        live = {"running", "paused", "restarting"}
+        return [
+            (container.id, container.state.status in live)
+            for container in self._registry
+            if container.image_id == image
+        ]
+
+    def layers_in_use(self) -> Iterable[ChainId]:
+        """Return the top layer of every container."""
+        return {ChainId(container.layer) for container in self._registry if container.layer}
