@@ -9,6 +9,14 @@ from pathlib import Path
 import msgspec
 from msgspec import field
 
+from pinnace.daemon.registry_config import (
+    DEFAULT_CERTS_DIRS,
+    ProxyConfig,
+    add_registry_arguments,
+    check_registries,
+    check_transfers,
+    take_proxies,
+)
 from pinnace.engine.containers.create import LOG_DRIVERS
 from pinnace.errors import InvalidParameter
 from pinnace.model.container import Ulimit
@@ -45,6 +53,8 @@ class Config(
         default_ulimits: By name.
         log_opts: Default log options of containers.
         nft_table: nftables table of this daemon; "": from the bridge's name.
+        max_concurrent_downloads: Of layers, per pull; 0: any number.
+        max_concurrent_uploads: Of layers, per push; 0: any number.
     """
 
     hosts: list[str] = field(default_factory=lambda: list(DEFAULT_HOSTS))
@@ -86,6 +96,14 @@ class Config(
     api_enable_cors: bool = False
     insecure_tcp: bool = False
     shutdown_timeout: int = 15
+    registry_mirrors: list[str] = field(default_factory=list)
+    insecure_registries: list[str] = field(default_factory=list)
+    registry_certs_dirs: list[str] = field(default_factory=lambda: list(DEFAULT_CERTS_DIRS))
+    default_registry_url: str = ""
+    proxies: ProxyConfig = ProxyConfig()
+    max_concurrent_downloads: int = 3
+    max_concurrent_uploads: int = 5
+    max_download_attempts: int = 5
 
     @property
     def table(self) -> str:
@@ -126,6 +144,7 @@ def parser() -> argparse.ArgumentParser:
     add("-G", "--group", metavar="GROUP", help="group of unix sockets")
     _network_arguments(made)
     _container_arguments(made)
+    add_registry_arguments(made)
     add("--tls", action="store_true", help="use TLS; implied by --tlsverify")
     add("--tlsverify", action="store_true", help="use TLS and verify clients")
     add("--tlscacert", metavar="FILE")
@@ -218,6 +237,7 @@ def _expand(given: dict[str, object]) -> dict[str, object]:
         words = given.pop(flag, None)
         if isinstance(words, list):
             given[key] = dict(_pair(key, str(word)) for word in words)
+    take_proxies(given)
     return given
 
 
@@ -258,6 +278,18 @@ def check(config: Config) -> None:
         if not host.startswith(("unix://", "tcp://", "fd://")):
             raise InvalidParameter(f"invalid address to listen on: {host}")
     _check_tls(config)
+    check_registries(
+        mirrors=config.registry_mirrors,
+        insecure=config.insecure_registries,
+        certs_dirs=config.registry_certs_dirs,
+        default_url=config.default_registry_url,
+        proxies=config.proxies,
+    )
+    check_transfers(
+        downloads=config.max_concurrent_downloads,
+        uploads=config.max_concurrent_uploads,
+        attempts=config.max_download_attempts,
+    )
 
 
 def _check_tls(config: Config) -> None:

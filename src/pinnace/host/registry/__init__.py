@@ -1,0 +1,1 @@
+"""The client side of registries: distribution-v2 over HTTP."""
