@@ -59,6 +59,14 @@ class FetchedManifest:
     descriptor: Descriptor
 
 
+@dataclass(frozen=True, slots=True)
+class TransferLimits:
+    """How many layers one pull or push transfers at a time; 0: any number."""
+
+    downloads: int = 3
+    uploads: int = 5
+
+
 class Repository(Protocol):
     """One repository of one registry, for the time of one transfer.
 
