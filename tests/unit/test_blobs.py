@@ -1,12 +1,14 @@
 """Content by digest."""
 
+import errno
 import hashlib
 import io
+import os
 
 import pytest
 from tests.support.archives import file, hardlink, symlink, tar_of
 
-from pinnace.errors import InvalidParameter, NotFound
+from pinnace.errors import Internal, InvalidParameter, NotFound
 from pinnace.host.content.blobs import BlobContent
 
 
@@ -69,3 +71,26 @@ def test_repair_sweeps_what_an_earlier_process_left(content, tmp_path):
     (tmp_path / "incoming/blob-x").touch()
     assert len(content.repair()) == 2
     assert content.repair() == []
+
+
+def test_what_is_spooled_has_no_name_and_ends_with_its_block(content, tmp_path):
+    def produce(target):
+        target.write(b"hel")
+        target.write(b"lo")
+
+    with content.spool(produce) as spooled:
+        assert spooled.digest == "sha256:" + hashlib.sha256(b"hello").hexdigest()
+        assert spooled.size == 5
+        spooled.file.seek(1)
+        assert spooled.file.read() == b"ello"
+        assert not list((tmp_path / "incoming").iterdir())
+    assert spooled.file.closed
+    assert not list(content.digests())
+
+
+def test_a_full_disk_while_spooling_is_told_in_its_words(content):
+    def produce(target):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.raises(Internal, match="No space left on device"), content.spool(produce):
+        pytest.fail("nothing was spooled")

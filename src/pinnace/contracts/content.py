@@ -1,13 +1,29 @@
 """Blobs by digest, and archives in transit."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
-from pinnace.contracts.snapshots import ByteSource
+from pinnace.contracts.snapshots import ByteSink, ByteSource
 from pinnace.oci.digest import Digest
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
+
+
+@dataclass(frozen=True, slots=True)
+class Spooled:
+    """Bytes that are kept for a while only.
+
+    Attributes:
+        digest: Of all of them.
+        size: Their count.
+        file: Open for reading, one reader at a time.
+    """
+
+    digest: Digest
+    size: int
+    file: BinaryIO
 
 
 class Content(Protocol):
@@ -22,6 +38,14 @@ class Content(Protocol):
 
         Raises:
             InvalidParameter: The digest is not `expected`, or there are more than `limit` bytes.
+        """
+        ...
+
+    def spool(self, produce: Callable[[ByteSink], None]) -> "AbstractContextManager[Spooled]":
+        """Keep what `produce` writes for a `with` block; no crash leaves anything of it.
+
+        Raises:
+            Internal: It cannot be stored.
         """
         ...
 

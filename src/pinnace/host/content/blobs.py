@@ -4,13 +4,13 @@ import hashlib
 import os
 import posixpath
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
-from pinnace.contracts.content import ReceivedArchive
-from pinnace.contracts.snapshots import ByteSource, UnpackLimits
+from pinnace.contracts.content import ReceivedArchive, Spooled
+from pinnace.contracts.snapshots import ByteSink, ByteSource, UnpackLimits
 from pinnace.errors import Internal, InvalidParameter, NotFound
 from pinnace.host.content.inflate import InflatedLayer
 from pinnace.host.kernel.paths import directory
@@ -57,6 +57,18 @@ class BlobContent:
         with directory(self._blobs) as descriptor:
             os.fsync(descriptor)
         return digest, size
+
+    @contextmanager
+    def spool(self, produce: Callable[[ByteSink], None]) -> Iterator[Spooled]:
+        """See the contract."""
+        with tempfile.TemporaryFile(dir=self._incoming) as file:
+            target = _HashingSink(file)
+            try:
+                produce(target)
+                file.flush()
+            except OSError as exc:
+                raise Internal(f"cannot store a blob: {exc.strerror}") from exc
+            yield Spooled(target.digest(), target.size, cast("BinaryIO", file))
 
     def open(self, digest: Digest) -> BinaryIO:
         """See the contract."""
@@ -118,6 +130,23 @@ class BlobContent:
                 yield target, path
         finally:
             path.unlink(missing_ok=True)  # renamed away when all went well
+
+
+class _HashingSink:
+    """Writes to a file, hashing and counting."""
+
+    def __init__(self, file: ByteSink) -> None:
+        self._file = file
+        self._hash = hashlib.sha256()
+        self.size = 0
+
+    def write(self, data: bytes) -> None:
+        self._hash.update(data)
+        self._file.write(data)
+        self.size += len(data)
+
+    def digest(self) -> Digest:
+        return Digest("sha256:" + self._hash.hexdigest())
 
 
 class _Archive:
