@@ -260,7 +260,7 @@ def default_answers() -> dict:
         find(ref)
         return EchoPlan(framed=params.framed)
 
-    def image(ref):
+    def image(ref, **_):
         if ref == "nosuch":
             raise ImageNotFound(ref)
         return an_image()

@@ -1,5 +1,6 @@
 """What the API edge hands to `commit`."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from pinnace.model.container import ContainerConfig
@@ -18,6 +19,8 @@ class CommitParams:
         pause: Freeze the container meanwhile.
         changes: Dockerfile instructions applied to the config.
         config: Replaces the container's config; None: the container's own.
+        inherit: What `config` leaves open is taken from the container's config.
+        further: More members of the image's `config`; see `engine.images.make.child_config`.
     """
 
     container: str
@@ -28,3 +31,5 @@ class CommitParams:
     pause: bool = True
     changes: list[str] = field(default_factory=list)
     config: ContainerConfig | None = None
+    inherit: bool = True
+    further: Mapping[str, object] = field(default_factory=dict)

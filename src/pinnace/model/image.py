@@ -128,6 +128,22 @@ class ImageInspect(Record, frozen=True, kw_only=True):
     root_fs: ImageRootFs = field(name="RootFS")
     metadata: ImageMetadata
     descriptor: Descriptor | UnsetType = UNSET
+    origin: "ImageOrigin | UnsetType" = UNSET
+
+
+class ImageOrigin(Record, frozen=True, kw_only=True):
+    """Where an image came from, as its own config says; only older versions of the API show it.
+
+    Attributes:
+        container: Id of the container it was committed from; "": none.
+        container_config: That container's config.
+        config: Defaults for containers as written, with members today's API has no word for;
+            None: the image has none.
+    """
+
+    container: str = ""
+    container_config: dict[str, object] | None = None
+    config: dict[str, object] | None = None
 
 
 class ImageSummary(Record, frozen=True, kw_only=True):

@@ -35,6 +35,7 @@ class Behaviour:
         text_progress: Progress is sent as text, not as JSON objects.
         usage_lists: Disk usage is sent as lists.
         network_containers: The network list names the containers attached.
+        image_origin: Image inspect tells the container the image came from.
         remote: The first remote API: statuses, texts and short ids of 2013.
     """
 
@@ -55,6 +56,7 @@ class Behaviour:
     text_progress: bool = False
     usage_lists: bool = False
     network_containers: bool = False
+    image_origin: bool = False
     remote: bool = False
 
 

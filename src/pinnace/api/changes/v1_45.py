@@ -31,6 +31,8 @@ EMPTY_CONFIG: JsonObject = {
     "OnBuild": None,
     "Labels": None,
 }
+# Engines of 2013 wrote these into the configs of images; today's description has no word for them.
+_WRITTEN_ONLY = ("Memory", "MemorySwap", "CpuShares", "PortSpecs", "Dns", "VolumesFrom")
 _PREDEFINED = ("bridge", "host", "none")
 
 
@@ -54,8 +56,14 @@ def _add_aliases(body: JsonObject) -> None:
 
 
 def _add_container(body: JsonObject) -> None:
-    body.setdefault("Container", "")
-    body.setdefault("ContainerConfig", dict(EMPTY_CONFIG))
+    origin = child(body, "Origin")
+    body.pop("Origin", None)
+    body["Container"] = text(origin, "Container")
+    body["ContainerConfig"] = EMPTY_CONFIG | child(origin, "ContainerConfig")
+    written = child(origin, "Config")
+    body["Config"] = {key: written[key] for key in _WRITTEN_ONLY if key in written} | child(
+        body, "Config"
+    )
 
 
 CHANGES = (
@@ -75,6 +83,7 @@ CHANGES = (
         version=Version(1, 45),
         operation="ImageInspect",
         downgrade=_add_container,
+        behaviour={"image_origin": True},
         summary="Image inspect no longer shows the container it came from.",
     ),
 )

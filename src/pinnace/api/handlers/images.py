@@ -22,7 +22,8 @@ async def list_all(call: Call) -> Answer:
 
 async def inspect(call: Call) -> Answer:
     """`GET /images/{name}/json`."""
-    return Answer(await call.engine.images.inspect(call.name))
+    origin = call.behaviour.image_origin
+    return Answer(await call.engine.images.inspect(call.name, origin=origin))
 
 
 async def history(call: Call) -> Answer:

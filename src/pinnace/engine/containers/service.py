@@ -7,11 +7,11 @@ from typing import Protocol
 
 from msgspec.structs import replace
 
-from pinnace.contracts.bundles import snapshot_key
 from pinnace.contracts.monitor import Monitor
-from pinnace.contracts.snapshots import Change, SnapshotKey
+from pinnace.contracts.snapshots import Change
 from pinnace.engine.containers import lifecycle
-from pinnace.engine.containers.create import check_name, merge_config
+from pinnace.engine.containers.committing import Commits, commit_container
+from pinnace.engine.containers.create import check_name
 from pinnace.engine.containers.creation import Creation
 from pinnace.engine.containers.keeper import Keeper
 from pinnace.engine.containers.listing import ListParams, select
@@ -42,7 +42,6 @@ from pinnace.errors import (
 from pinnace.model.commit import CommitParams
 from pinnace.model.container import (
     Container,
-    ContainerConfig,
     ContainerInspect,
     ContainerSummary,
     HostConfig,
@@ -59,27 +58,11 @@ SIGKILL = 9
 _RENAMING = "Error when allocating new name"
 
 
-class Images(Protocol):
-    """What the list needs to know about images."""
+class Images(Commits, Protocol):
+    """What the verbs need of images."""
 
     def descendants(self, ref: str) -> frozenset[str]:
         """Return the ids of the image `ref` names and of all made from it; empty for none."""
-        ...
-
-    async def commit(
-        self,
-        key: SnapshotKey,
-        parent: ImageId,
-        config: ContainerConfig,
-        *,
-        repo: str = "",
-        tag: str = "",
-        author: str = "",
-        comment: str = "",
-        container: str = "",
-        changes: Sequence[str] = (),
-    ) -> ImageId:
-        """Make an image out of a snapshot's changes; see `ImageService.commit`."""
         ...
 
 
@@ -434,17 +417,7 @@ class ContainerService:
             if pause:
                 await self._runner.freeze(container)
             try:
-                image = await self._images.commit(
-                    snapshot_key(container.id),
-                    container.image_id,
-                    merge_config(params.config or container.config, container.config),
-                    repo=params.repo,
-                    tag=params.tag,
-                    author=params.author,
-                    comment=params.comment,
-                    container=container.id,
-                    changes=params.changes,
-                )
+                image = await commit_container(self._images, container, params)
             finally:
                 if pause:
                     await self._runner.thaw(container)

@@ -1,5 +1,6 @@
-"""Configs of images that are made here: commits and imports; pure."""
+"""Configs of images that are made here: commits, imports and insertions; pure."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import msgspec
@@ -9,6 +10,7 @@ from pinnace.model.image import image_config
 from pinnace.oci.digest import Digest
 from pinnace.oci.manifest import parse_image_document
 from pinnace.oci.platform import Platform
+from pinnace.version import __version__
 
 # The digest of a tar without members: such a layer adds a step to the history and nothing else.
 EMPTY_DIFF_ID = Digest("sha256:5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef")
@@ -24,6 +26,7 @@ class Step:
         author: Name in image and history.
         comment: Message in the history.
         container: Id of the container it was committed from; "": none.
+        container_config: That container's config, in wire names; None: none.
     """
 
     created: str
@@ -31,24 +34,27 @@ class Step:
     author: str = ""
     comment: str = ""
     container: str = ""
+    container_config: Mapping[str, object] | None = None
 
 
 def child_config(
     parent: bytes | None,
-    config: ContainerConfig,
+    config: ContainerConfig | None,
     *,
     diff_id: Digest,
     step: Step,
     platform: Platform,
+    further: Mapping[str, object] | None = None,
 ) -> bytes:
     """Return the config of an image made of its parent and one more layer.
 
     Args:
         parent: The parent's config; None: there is none.
-        config: Defaults for containers.
+        config: Defaults for containers; None: the image says nothing of containers.
         diff_id: The new layer.
         step: The new entry of the history.
         platform: What the image runs on, when there is no parent.
+        further: More members of `config`, which containers made by today's API pay no heed to.
     """
     fields: dict[str, object] = {}
     history: list[object] = []
@@ -71,11 +77,16 @@ def child_config(
     history.append({key: value for key, value in entry.items() if value})
     fields["architecture"] = platform.architecture
     fields["author"] = step.author
-    fields["config"] = msgspec.to_builtins(image_config(config))
+    if config is not None:
+        fields["config"] = {**msgspec.to_builtins(image_config(config)), **(further or {})}
     fields["container"] = step.container
+    fields["container_config"] = step.container_config
     fields["created"] = step.created
+    fields["docker_version"] = __version__
     fields["history"] = history
     fields["os"] = platform.os
     fields["rootfs"] = {"type": "layers", "diff_ids": layers}
     fields["variant"] = platform.variant
-    return msgspec.json.encode({key: value for key, value in fields.items() if value != ""})
+    return msgspec.json.encode(
+        {key: value for key, value in fields.items() if value not in ("", None)}
+    )

@@ -1,7 +1,7 @@
 """The images of this host: what the API's image calls do."""
 
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractContextManager, aclosing
 
 from msgspec.structs import replace
@@ -17,6 +17,7 @@ from pinnace.engine.images.catalog import Catalog
 from pinnace.engine.images.changes import apply_changes
 from pinnace.engine.images.library import ImageLibrary
 from pinnace.engine.images.make import EMPTY_DIFF_ID, Step, child_config
+from pinnace.engine.images.origin import image_origin
 from pinnace.engine.images.parts import ImageParts, ImageUsers, Offload, Publish
 from pinnace.engine.images.prune import PRUNE_FILTERS, prunable
 from pinnace.engine.images.records import format_time, image_record
@@ -29,6 +30,7 @@ from pinnace.model.image import (
     HistoryItem,
     ImageInspect,
     ImageLayer,
+    ImageOrigin,
     ImagePruneReport,
     ImageRecord,
     ImagesDiskUsage,
@@ -138,8 +140,12 @@ class ImageService:
         """
         return listing.list_images(self.catalog, filters, everything=all, shared_size=shared_size)
 
-    async def inspect(self, ref: str) -> ImageInspect:
+    async def inspect(self, ref: str, *, origin: bool = False) -> ImageInspect:
         """Return everything about an image.
+
+        Args:
+            ref: The image.
+            origin: Also what container it came from.
 
         Raises:
             ImageNotFound: No such image.
@@ -148,7 +154,16 @@ class ImageService:
         snapshots = self._parts.snapshots
         top = record.top
         paths = await self._parts.offload(lambda: snapshots.layer_paths(top)) if top else {}
-        return listing.inspect_image(self.catalog, record, driver=snapshots.driver, paths=paths)
+        seen = listing.inspect_image(self.catalog, record, driver=snapshots.driver, paths=paths)
+        return replace(seen, origin=await self.origin(record.id)) if origin else seen
+
+    async def origin(self, ref: str) -> ImageOrigin:
+        """Return where an image came from, and its defaults for containers as written.
+
+        Raises:
+            ImageNotFound: No such image.
+        """
+        return image_origin(await self.config_bytes(ref))
 
     async def history(self, ref: str) -> Sequence[HistoryItem]:
         """Return the steps of an image's making, newest first.
@@ -292,20 +307,25 @@ class ImageService:
         author: str = "",
         comment: str = "",
         container: str = "",
+        container_config: Mapping[str, object] | None = None,
         changes: Sequence[str] = (),
+        further: Mapping[str, object] | None = None,
     ) -> ImageId:
         """Make an image out of a snapshot's changes.
 
         Args:
             key: The snapshot.
             parent: The image it stands on.
-            config: Defaults for containers, and with `cmd` what the history says.
+            config: Defaults for containers.
             repo: Name for the image; "": none.
             tag: "": `latest`.
             author: For image and history.
             comment: For the history.
-            container: Id for the config; "": none.
+            container: Id for the image's config; "": none.
+            container_config: The container's config, in wire names; its command is what the
+                history says. None: that of `config` is.
             changes: Dockerfile instructions applied to `config`.
+            further: More members of the image's `config`; see `make.child_config`.
 
         Raises:
             ImageNotFound: The parent is not here.
@@ -316,10 +336,11 @@ class ImageService:
         base = await self._parts.store.config_bytes(below.id)
         step = Step(
             created=format_time(time.time_ns()),
-            created_by=" ".join(config.cmd or []),
+            created_by=_command_line(config, container_config),
             author=author,
             comment=comment,
             container=container,
+            container_config=container_config,
         )
         top = below.top
         with self._library.leases.hold_all():
@@ -331,6 +352,7 @@ class ImageService:
                 diff_id=stat.diff_id,
                 step=step,
                 platform=self._parts.host,
+                further=further,
             )
             layers = list(below.layers)
             if stat.diff_id != EMPTY_DIFF_ID:
@@ -390,3 +412,8 @@ class ImageService:
         tags = [(parse_reference(text), image) for text, image in self.catalog.tags.items()]
         found = [(image, (tag,)) for tag, image in tags if tag.name == reference.name]
         return found or [(self.resolve(ref).id, ())]
+
+
+def _command_line(config: ContainerConfig, container_config: Mapping[str, object] | None) -> str:
+    words = config.cmd if container_config is None else container_config.get("Cmd")
+    return " ".join(map(str, words)) if isinstance(words, list) else ""
