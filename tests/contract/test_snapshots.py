@@ -5,6 +5,7 @@ import io
 import os
 import stat
 import tarfile
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from tests.support.archives import file, folder, hardlink, symlink, tar_of
@@ -270,3 +271,100 @@ def test_using_a_snapshot_that_does_not_exist_is_an_error(every, tmp_path):
     ):
         with pytest.raises(NotFound):
             use()
+
+
+def stage(snapshots, tar, **expected):
+    diff_id = "sha256:" + hashlib.sha256(tar).hexdigest()
+    return snapshots.stage_layer(io.BytesIO(tar), diff_id=diff_id, **expected)
+
+
+def test_layers_staged_in_any_order_become_the_same_as_when_ingested_in_order(every):
+    below, upper = BASE, tar_of(file("x"), file("d/c", b"c"))
+    upper_stat, below_stat = stage(every, upper), stage(every, below)
+    assert [every.has_staged(stat.diff_id) for stat in (upper_stat, below_stat)] == [True, True]
+    first, _ = every.adopt_layer(None, below_stat.diff_id)
+    second, adopted = every.adopt_layer(first, upper_stat.diff_id)
+    assert (first, below_stat) == ingest(every, None, below)
+    assert (second, upper_stat) == ingest(every, first, upper)
+    assert adopted == upper_stat == every.layer_stat(second)
+    assert every.staged_layers() == []
+    out = io.BytesIO()
+    every.export_layer(second, first, out)
+    assert out.getvalue() == upper
+
+
+def test_what_is_staged_is_listed_and_removed(every):
+    stat = stage(every, BASE)
+    (found,) = every.staged_layers()
+    assert (found.diff_id, found.size) == (stat.diff_id, 10)
+    every.repair([], [])
+    assert every.has_staged(stat.diff_id)
+    every.remove_staged(stat.diff_id)
+    every.remove_staged(stat.diff_id)
+    assert not every.has_staged(stat.diff_id)
+    with pytest.raises(NotFound):
+        every.adopt_layer(None, stat.diff_id)
+
+
+def test_adopting_on_a_parent_that_is_not_there_keeps_the_stage(every):
+    stat = stage(every, BASE)
+    with pytest.raises(NotFound):
+        every.adopt_layer("sha256:" + "0" * 64, stat.diff_id)
+    assert every.has_staged(stat.diff_id)
+    assert every.adopt_layer(None, stat.diff_id)[0] == stat.diff_id
+
+
+def test_a_staged_layer_other_than_announced_leaves_nothing(snapshots, tmp_path):
+    wrong = "sha256:" + "0" * 64
+    with pytest.raises(InvalidParameter, match="invalid diffID"):
+        snapshots.stage_layer(io.BytesIO(BASE), diff_id=wrong)
+    with pytest.raises(InvalidParameter, match="digest"):
+        stage(snapshots, BASE, digest=wrong)
+    assert not any((tmp_path / "store/tmp").iterdir())
+    assert not any((tmp_path / "store/staged").iterdir())
+
+
+def test_directories_a_staged_layer_only_implies_get_the_attributes_they_have_below(
+    snapshots, mounted
+):
+    stat = stage(snapshots, tar_of(file("d/new/deep/f")))
+    below, _ = ingest(snapshots, None, BASE)
+    chain, _ = snapshots.adopt_layer(below, stat.diff_id)
+    root = mounted(chain)
+    assert stat_of(root / "d") == (3, 0o750)
+    assert stat_of(root / "d/new") == stat_of(root / "d/new/deep") == (0, 0o755)
+    assert sorted(path.name for path in (root / "d").iterdir()) == ["a", "b", "new"]
+
+
+def stat_of(path):
+    status = path.stat()
+    return status.st_uid, stat.S_IMODE(status.st_mode)
+
+
+def test_a_stage_cut_short_is_swept_and_a_complete_one_is_not(snapshots, tmp_path):
+    stat = stage(snapshots, BASE)
+    (tmp_path / "store/staged" / ("0" * 64)).mkdir()
+    snapshots.repair([], [])
+    assert [path.name for path in (tmp_path / "store/staged").iterdir()] == [stat.diff_id[7:]]
+    again = type(snapshots)(tmp_path / "store")
+    assert again.adopt_layer(None, stat.diff_id) == ingest(again, None, BASE)
+
+
+def test_staging_and_adopting_the_same_layer_in_many_threads_gives_one_whole_layer(snapshots):
+    parents = [ingest(snapshots, None, tar_of(file(f"p{n}")))[0] for n in range(4)]
+    adopted = []
+
+    def work(parent):
+        while True:
+            diff_id = stage(snapshots, BASE).diff_id
+            try:
+                adopted.append((parent, snapshots.adopt_layer(parent, diff_id)[0]))
+            except NotFound:
+                continue  # another thread took it
+            return
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(work, parents))
+    for parent, chain in adopted:
+        assert snapshots.ancestry(chain) == [chain, parent]
+    assert len(adopted) == 4

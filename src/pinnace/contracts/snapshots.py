@@ -51,6 +51,21 @@ class LayerStat:
     tar_size: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class StagedLayer:
+    """A layer that was unpacked and stands on nothing yet.
+
+    Attributes:
+        diff_id: Digest of the uncompressed tar.
+        size: Sum of regular files' sizes, in bytes.
+        staged_s: When, Unix seconds.
+    """
+
+    diff_id: Digest
+    size: int
+    staged_s: float
+
+
 class ByteSource(Protocol):
     """What bytes are read from; every binary file is one."""
 
@@ -98,6 +113,45 @@ class Snapshots(Protocol):
             InvalidParameter: The tar is hostile, broken, over a limit or another one; nothing
                 remains.
         """
+        ...
+
+    def stage_layer(
+        self, source: ByteSource, *, diff_id: Digest, digest: Digest | None = None
+    ) -> LayerStat:
+        """Unpack a layer tar before its parent is there, atomically; `adopt_layer` places it.
+
+        What is staged outlives the daemon. A layer already staged is kept as it is.
+
+        Args:
+            source: As for `ingest_layer`.
+            diff_id: What the uncompressed bytes must have.
+            digest: What the bytes as they come must have; None: not known before.
+
+        Raises:
+            InvalidParameter: As `ingest_layer`; nothing remains.
+        """
+        ...
+
+    def adopt_layer(self, parent: ChainId | None, diff_id: Digest) -> tuple[ChainId, LayerStat]:
+        """Commit a staged layer on top of `parent`; it is staged no longer.
+
+        The result is that of `ingest_layer`. An equal layer that exists is kept as it is.
+
+        Raises:
+            NotFound: Nothing of this diff id is staged, or the parent is not committed.
+        """
+        ...
+
+    def has_staged(self, diff_id: Digest) -> bool:
+        """Whether the layer is staged."""
+        ...
+
+    def staged_layers(self) -> Sequence[StagedLayer]:
+        """Return what is staged, in no order."""
+        ...
+
+    def remove_staged(self, diff_id: Digest) -> None:
+        """Remove a staged layer; no error when it does not exist."""
         ...
 
     def prepare(self, key: SnapshotKey, parent: ChainId | None) -> None:
@@ -174,7 +228,10 @@ class Snapshots(Protocol):
         ...
 
     def repair(self, keys: Iterable[SnapshotKey], chains: Iterable[ChainId]) -> Sequence[str]:
-        """Remove crash leftovers: what is neither in `keys` nor in `chains`; say what was done."""
+        """Remove crash leftovers: what is neither in `keys` nor in `chains`; say what was done.
+
+        What is staged stays.
+        """
         ...
 
 

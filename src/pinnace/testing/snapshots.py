@@ -2,7 +2,7 @@
 
 import gzip
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import zstandard
@@ -14,6 +14,7 @@ from pinnace.contracts.snapshots import (
     Change,
     LayerStat,
     SnapshotKey,
+    StagedLayer,
     Usage,
 )
 from pinnace.errors import AlreadyExists, InvalidParameter, NotFound
@@ -50,6 +51,7 @@ class FakeSnapshots:
         self.pending: dict[SnapshotKey, bytes] = {}
         self.pending_changes: dict[SnapshotKey, Sequence[Change]] = {}
         self._layers: dict[ChainId, _Layer] = {}
+        self._staged: dict[Digest, _Layer] = {}
         self._active: dict[SnapshotKey, ChainId | None] = {}
         self._failures: dict[str, Exception] = {}
 
@@ -73,15 +75,37 @@ class FakeSnapshots:
         self._fail("ingest_layer")
         if parent is not None:
             self._layer(parent)
-        data = b"".join(iter(lambda: source.read(1 << 16), b""))
-        tar = _inflate(data)
-        size, inodes = _count(tar)
-        stat = LayerStat(sha256_digest(tar), size, sha256_digest(data), len(data), len(tar))
-        if diff_id not in (None, stat.diff_id) or digest not in (None, stat.digest):
-            raise InvalidParameter(f"layer is {stat.diff_id}, not the one announced")
-        chain = chain_id(parent, stat.diff_id)
-        self._layers.setdefault(chain, _Layer(parent, stat, tar, inodes))
-        return chain, stat
+        return self._place(parent, _read(source, diff_id=diff_id, digest=digest))
+
+    def stage_layer(
+        self, source: ByteSource, *, diff_id: Digest, digest: Digest | None = None
+    ) -> LayerStat:
+        """See the contract."""
+        self._fail("stage_layer")
+        layer = _read(source, diff_id=diff_id, digest=digest)
+        self._staged.setdefault(diff_id, layer)
+        return layer.stat
+
+    def adopt_layer(self, parent: ChainId | None, diff_id: Digest) -> tuple[ChainId, LayerStat]:
+        """See the contract."""
+        self._fail("adopt_layer")
+        if diff_id not in self._staged:
+            raise NotFound(f"layer is not staged: {diff_id}")
+        if parent is not None:
+            self._layer(parent)
+        return self._place(parent, self._staged.pop(diff_id))
+
+    def has_staged(self, diff_id: Digest) -> bool:
+        """See the contract."""
+        return diff_id in self._staged
+
+    def staged_layers(self) -> Sequence[StagedLayer]:
+        """See the contract; staged when the epoch began, so that every age is reached."""
+        return [StagedLayer(key, layer.stat.size, 0) for key, layer in self._staged.items()]
+
+    def remove_staged(self, diff_id: Digest) -> None:
+        """See the contract."""
+        self._staged.pop(diff_id, None)
 
     def prepare(self, key: SnapshotKey, parent: ChainId | None) -> None:
         """See the contract."""
@@ -175,6 +199,11 @@ class FakeSnapshots:
             del self._layers[chain]
         return [f"removed unused {name}" for name in (*lost_keys, *lost_layers)]
 
+    def _place(self, parent: ChainId | None, layer: _Layer) -> tuple[ChainId, LayerStat]:
+        chain = chain_id(parent, layer.stat.diff_id)
+        self._layers.setdefault(chain, replace(layer, parent=parent))
+        return chain, layer.stat
+
     def _layer(self, chain: ChainId) -> _Layer:
         if chain not in self._layers:
             raise NotFound(f"layer does not exist: {chain}")
@@ -189,6 +218,16 @@ class FakeSnapshots:
         error = self._failures.pop(operation, None)
         if error is not None:
             raise error
+
+
+def _read(source: ByteSource, *, diff_id: Digest | None, digest: Digest | None) -> _Layer:
+    data = b"".join(iter(lambda: source.read(1 << 16), b""))
+    tar = _inflate(data)
+    size, inodes = _count(tar)
+    stat = LayerStat(sha256_digest(tar), size, sha256_digest(data), len(data), len(tar))
+    if diff_id not in (None, stat.diff_id) or digest not in (None, stat.digest):
+        raise InvalidParameter(f"layer is {stat.diff_id}, not the one announced")
+    return _Layer(None, stat, tar, inodes)
 
 
 def _inflate(data: bytes) -> bytes:

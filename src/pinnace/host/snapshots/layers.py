@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
 
@@ -64,7 +65,7 @@ class Arrival:
     inodes: int
 
 
-class StagedLayer:
+class UnpackingLayer:
     """A layer being unpacked in a temporary directory."""
 
     def __init__(self, path: Path, recipe: RecipeWriter) -> None:
@@ -154,41 +155,64 @@ class LayerDirectory:
         return self._links / record.link
 
     @contextmanager
-    def stage(self) -> Iterator[StagedLayer]:
+    def stage(self) -> Iterator[UnpackingLayer]:
         """Make a place to unpack into; what is left of it afterwards is removed."""
         path = Path(tempfile.mkdtemp(prefix="layer-", dir=self._tmp))
         try:
             (path / "diff").mkdir(mode=0o755)
             with (path / "recipe").open("wb") as target:
-                yield StagedLayer(path, RecipeWriter(target))
+                yield UnpackingLayer(path, RecipeWriter(target))
         finally:
             remove_tree(path)
 
     def unpack(
-        self, staged: StagedLayer, source: ByteSource, *, rules: TreeRules, limits: UnpackLimits
+        self,
+        unpacking: UnpackingLayer,
+        source: ByteSource,
+        *,
+        rules: TreeRules,
+        limits: UnpackLimits,
     ) -> Arrival:
         """Unpack the tar `source` into the staged directory.
 
         Raises:
             InvalidParameter: The tar is hostile, broken or over a limit.
         """
-        with directory(staged.diff) as root_fd, InflatedLayer(source, limits) as inflated:
-            writer = TreeWriter(root_fd, rules, limits=limits, recipe=staged.recipe)
-            writer.write_all(TarReader(ByteStream(iter(inflated)), staged.recipe.raw))
-        staged.recipe.close()
-        stat = LayerStat(
-            inflated.diff_id,
-            writer.size,
-            inflated.digest,
-            inflated.compressed_size,
-            inflated.size,
-        )
-        return Arrival(stat, writer.inodes)
+        with directory(unpacking.diff) as root_fd, InflatedLayer(source, limits) as inflated:
+            writer = TreeWriter(root_fd, rules, limits=limits, recipe=unpacking.recipe)
+            writer.write_all(TarReader(ByteStream(iter(inflated)), unpacking.recipe.raw))
+        unpacking.recipe.close()
+        return _arrival(inflated, writer.size, writer.inodes)
+
+    def receive(self, path: Path, source: ByteSource, *, limits: UnpackLimits) -> Arrival:
+        """Keep the tar `source` uncompressed as the file `path`, to be unpacked later.
+
+        Raises:
+            InvalidParameter: The tar is broken or over a limit.
+            Internal: The host failed, for example for lack of space.
+        """
+        size = inodes = 0
+        try:
+            with path.open("xb") as target, InflatedLayer(source, limits) as inflated:
+                reader = TarReader(ByteStream(_copied(inflated, target)))
+                while (entry := reader.next_entry()) is not None:
+                    size += entry.size
+                    inodes += 1
+        except OSError as exc:
+            raise Internal(f"unpacking failed: {exc.strerror}") from exc
+        return _arrival(inflated, size, inodes)
 
     def commit(
-        self, staged: StagedLayer, arrival: Arrival, parent: ChainId | None
+        self, path: Path, arrival: Arrival, parent: ChainId | None, *, opaque: bool = False
     ) -> tuple[ChainId, LayerStat]:
-        """Make the staged tree a layer on top of `parent`; an equal one is kept instead."""
+        """Make the directory `path` a layer on top of `parent`; an equal one is kept instead.
+
+        Args:
+            path: Holds `diff/`, `recipe` and maybe `orphans/`.
+            arrival: What unpacking it found.
+            parent: The layer below.
+            opaque: The layer hides everything below it.
+        """
         stat = arrival.stat
         chain = chain_id(parent, stat.diff_id)
         if self.has(chain):
@@ -202,14 +226,15 @@ class LayerDirectory:
             inodes=arrival.inodes,
             parent=parent,
             link=secrets.token_hex(8),
-            opaque=staged.opaque,
+            opaque=opaque,
         )
         final = self.path(chain)
-        write_durably(staged.path / "layer.json", msgspec.json.encode(record))
+        (path / "layer.json").unlink(missing_ok=True)  # of an attempt that was cut short
+        write_durably(path / "layer.json", msgspec.json.encode(record))
         link = self.link(record)
         link.symlink_to(Path("..") / "layers" / final.name / "diff")
         try:
-            staged.path.rename(final)
+            path.rename(final)
         except OSError:
             link.unlink()
             if not self.has(chain):
@@ -296,6 +321,19 @@ def check_arrival(arrival: Arrival, *, diff_id: Digest | None, digest: Digest | 
         raise InvalidParameter(
             f'invalid diffID for layer: expected "{diff_id}", got "{stat.diff_id}"'
         )
+
+
+def _arrival(inflated: InflatedLayer, size: int, inodes: int) -> Arrival:
+    stat = LayerStat(
+        inflated.diff_id, size, inflated.digest, inflated.compressed_size, inflated.size
+    )
+    return Arrival(stat, inodes)
+
+
+def _copied(chunks: Iterable[bytes], target: BinaryIO) -> Iterator[bytes]:
+    for chunk in chunks:
+        target.write(chunk)
+        yield chunk
 
 
 def write_durably(path: Path, data: bytes) -> None:

@@ -8,6 +8,7 @@ opaque directories carry `trusted.overlay.opaque` (Documentation/filesystems/ove
 import errno
 import os
 import stat
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -19,22 +20,27 @@ from pinnace.contracts.snapshots import (
     Change,
     LayerStat,
     SnapshotKey,
+    StagedLayer,
     UnpackLimits,
     Usage,
 )
-from pinnace.errors import Internal
+from pinnace.errors import Internal, InvalidParameter
 from pinnace.host.kernel import mount
 from pinnace.host.kernel.paths import O_PATH_DIRECTORY, directory, open_in_root
 from pinnace.host.snapshots.active import ActiveDirectory
 from pinnace.host.snapshots.compare import OPAQUE_XATTR, TreeComparison, is_whiteout
-from pinnace.host.snapshots.layers import LayerDirectory, StagedLayer, check_arrival
+from pinnace.host.snapshots.layers import LayerDirectory, UnpackingLayer, check_arrival
 from pinnace.host.snapshots.pack import ChunkReader, pack_changes
 from pinnace.host.snapshots.skeleton import make_skeleton
+from pinnace.host.snapshots.staging import StageRecord, StagingDirectory
 from pinnace.host.snapshots.tree import measure
 from pinnace.oci.digest import Digest
 
 # What another kernel default could turn on would put state into the upper directory which a layer
 # tar cannot express.
+_MAX_IMPLICIT_BYTES = 64 << 20
+_PATH_MAX = 4096
+_NO_DIRECTORY = frozenset((errno.ENOENT, errno.ENOTDIR, errno.ELOOP))
 _OPTIONS = ("index=off", "metacopy=off", "redirect_dir=nofollow")
 
 
@@ -47,6 +53,8 @@ class OverlaySnapshots:
         """Keep layers and snapshots below `root`, which is made if needed (mode 0700)."""
         self._limits = limits or UnpackLimits()
         self._layers = LayerDirectory(root)
+        self._staging = StagingDirectory(root, self._layers)
+        self._adopting = threading.Lock()
         self._active = ActiveDirectory(root, self._layers)
         self._skeleton = make_skeleton(root / "skeleton")
 
@@ -63,13 +71,40 @@ class OverlaySnapshots:
         digest: Digest | None = None,
     ) -> tuple[ChainId, LayerStat]:
         """See the contract."""
-        below = [self._layers.link(record) for _, record in self._layers.stack(parent)]
-        with self._layers.stage() as staged, ExitStack() as descriptors:
-            rules = _OverlayRules(staged, [descriptors.enter_context(directory(p)) for p in below])
-            rules.implied(descriptors.enter_context(directory(staged.diff)), b"")
-            arrived = self._layers.unpack(staged, source, rules=rules, limits=self._limits)
-            check_arrival(arrived, diff_id=diff_id, digest=digest)
-            return self._layers.commit(staged, arrived, parent)
+        self._check_parent(parent)
+        with self._layers.stage() as unpacking:
+            record = self._unpack(unpacking, source, diff_id=diff_id, digest=digest)
+            return self._commit(unpacking.path, record, parent)
+
+    def stage_layer(
+        self, source: ByteSource, *, diff_id: Digest, digest: Digest | None = None
+    ) -> LayerStat:
+        """See the contract."""
+        with self._layers.stage() as unpacking:
+            record = self._unpack(unpacking, source, diff_id=diff_id, digest=digest)
+            self._staging.keep(unpacking.path, record)
+            return record.arrival.stat
+
+    def adopt_layer(self, parent: ChainId | None, diff_id: Digest) -> tuple[ChainId, LayerStat]:
+        """See the contract."""
+        self._check_parent(parent)
+        with self._adopting:
+            record = self._staging.read(diff_id)
+            adopted = self._commit(self._staging.path(diff_id), record, parent)
+            self._staging.remove(diff_id)
+        return adopted
+
+    def has_staged(self, diff_id: Digest) -> bool:
+        """See the contract."""
+        return self._staging.has(diff_id)
+
+    def staged_layers(self) -> Sequence[StagedLayer]:
+        """See the contract."""
+        return self._staging.all()
+
+    def remove_staged(self, diff_id: Digest) -> None:
+        """See the contract."""
+        self._staging.remove(diff_id)
 
     def prepare(self, key: SnapshotKey, parent: ChainId | None) -> None:
         """See the contract."""
@@ -166,7 +201,35 @@ class OverlaySnapshots:
 
     def repair(self, keys: Iterable[SnapshotKey], chains: Iterable[ChainId]) -> Sequence[str]:
         """See the contract."""
-        return self._active.repair(keys) + self._layers.repair(chains)
+        return self._active.repair(keys) + self._layers.repair(chains) + self._staging.repair()
+
+    def _check_parent(self, parent: ChainId | None) -> None:
+        if parent is not None:
+            self._layers.read(parent)
+
+    def _unpack(
+        self,
+        unpacking: UnpackingLayer,
+        source: ByteSource,
+        *,
+        diff_id: Digest | None,
+        digest: Digest | None,
+    ) -> StageRecord:
+        rules = _OverlayRules(unpacking)
+        arrived = self._layers.unpack(unpacking, source, rules=rules, limits=self._limits)
+        check_arrival(arrived, diff_id=diff_id, digest=digest)
+        return StageRecord.of(arrived, opaque=unpacking.opaque, implied=sorted(rules.implicit))
+
+    def _commit(
+        self, path: Path, record: StageRecord, parent: ChainId | None
+    ) -> tuple[ChainId, LayerStat]:
+        below = [self._layers.link(record) for _, record in self._layers.stack(parent)]
+        with ExitStack() as descriptors:
+            lower = [descriptors.enter_context(directory(path)) for path in below]
+            diff = descriptors.enter_context(directory(path / "diff"))
+            for implied in record.implied:
+                _inherit(diff, lower, implied)
+        return self._layers.commit(path, record.arrival, parent, opaque=record.opaque)
 
     def _compare(
         self, key: SnapshotKey, parent: ChainId | None, *, contents: bool
@@ -186,16 +249,17 @@ class OverlaySnapshots:
 class _OverlayRules:
     """Unpacks a layer into its own directory, in the form overlayfs reads."""
 
-    def __init__(self, staged: StagedLayer, lower: Sequence[int]) -> None:
-        self._staged = staged
-        self._lower = lower
+    def __init__(self, unpacking: UnpackingLayer) -> None:
+        self._unpacking = unpacking
         self._uncovered = b""
+        self._implicit_bytes = 0
+        self.implicit = {b""}
 
     def displace(self, parent: int, base: bytes, path: bytes, *, directory: bool) -> None:
         status = os.stat(base, dir_fd=parent, follow_symlinks=False)
         self._uncovered = path if is_whiteout(status) else b""
         if stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode):
-            self._staged.keep_orphan(parent, base, path)
+            self._unpacking.keep_orphan(parent, base, path)
         else:
             os.unlink(base, dir_fd=parent)
 
@@ -218,29 +282,56 @@ class _OverlayRules:
             _set_opaque(parent, b".")
         else:
             # The kernel does not look for the mark on a layer's root.
-            self._staged.opaque = True
+            self._unpacking.opaque = True
 
     def implied(self, descriptor: int, path: bytes) -> None:
-        """Give a directory that the tar leaves out the attributes it has below."""
-        for lower in self._lower:
-            try:
-                found = open_in_root(lower, path, O_PATH_DIRECTORY, follow=False)
-            except FileNotFoundError:
-                continue
-            except OSError as exc:
-                if exc.errno in (errno.ENOTDIR, errno.ELOOP):
-                    return  # a whiteout, file or link hides what is deeper
-                raise
-            try:
-                status = os.fstat(found)
-            finally:
-                os.close(found)
-            os.fchown(descriptor, status.st_uid, status.st_gid)
-            os.fchmod(descriptor, stat.S_IMODE(status.st_mode))
+        """Note a directory that is to get the attributes it has below, which may come later."""
+        if path in self.implicit:
             return
+        self._implicit_bytes += len(path)
+        if self._implicit_bytes > _MAX_IMPLICIT_BYTES or len(path) >= _PATH_MAX:
+            raise InvalidParameter("too many or too deep directories that the archive implies")
+        self.implicit.add(path)
 
     def created(self, path: bytes) -> None:
-        """Nothing to note."""
+        """Note that the archive gave the path attributes of its own."""
+        self.implicit.discard(path)
+
+
+def _inherit(diff: int, lower: Sequence[int], path: bytes) -> None:
+    """Give a directory of a layer the attributes it has below; root and 0755 if it is new."""
+    flags = os.O_RDONLY | os.O_DIRECTORY
+    try:
+        descriptor = open_in_root(diff, path, flags, follow=False)
+    except OSError as exc:
+        if exc.errno in _NO_DIRECTORY:
+            return  # the archive itself replaced it
+        raise
+    try:
+        uid, gid, mode = _attributes_below(lower, path)
+        os.fchown(descriptor, uid, gid)
+        os.fchmod(descriptor, mode)
+    finally:
+        os.close(descriptor)
+
+
+def _attributes_below(lower: Sequence[int], path: bytes) -> tuple[int, int, int]:
+    """Return owner, group and mode of the directory that shows at `path`."""
+    for layer in lower:
+        try:
+            found = open_in_root(layer, path, O_PATH_DIRECTORY, follow=False)
+        except FileNotFoundError:
+            continue
+        except OSError as exc:
+            if exc.errno in _NO_DIRECTORY:
+                break  # a whiteout, file or link hides what is deeper
+            raise
+        try:
+            status = os.fstat(found)
+        finally:
+            os.close(found)
+        return status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode)
+    return 0, 0, 0o755
 
 
 def _set_opaque(parent: int, base: bytes) -> None:

@@ -192,7 +192,7 @@ class TreeWriter:
         self._recipe = recipe
         self._prefix = prefix
         self._owner = owner
-        self._directories = DirectoryCache(root_fd, rules.implied)
+        self._directories = DirectoryCache(root_fd, self._implied)
         self._directory_times: dict[bytes, int] = {}
         self._entries = 0
         self.size = 0
@@ -207,15 +207,23 @@ class TreeWriter:
         """
         try:
             while (entry := reader.next_entry()) is not None:
-                self._entries += 1
-                if self._entries > self._limits.max_entries:
-                    raise InvalidParameter(f"more than {self._limits.max_entries} entries")
+                self._count()
                 self._apply(entry, reader)
             self._set_directory_times()
         except OSError as exc:
             raise _named(exc) from exc
         finally:
             self._directories.close()
+
+    def _count(self) -> None:
+        self._entries += 1
+        if self._entries > self._limits.max_entries:
+            raise InvalidParameter(f"more than {self._limits.max_entries} entries")
+
+    def _implied(self, descriptor: int, path: bytes) -> None:
+        self._count()
+        self.inodes += 1
+        self._rules.implied(descriptor, path)
 
     def _apply(self, entry: TarEntry, reader: TarReader) -> None:
         path = safe_path(entry.name, max_length=self._limits.max_path)
@@ -344,6 +352,7 @@ class TreeWriter:
 
     def _set_root(self, entry: TarEntry) -> None:
         self._set_opened(self._root_fd, entry)
+        self._rules.created(b"")
         self._directory_times[b""] = entry.mtime_ns
 
     def _set_opened(self, descriptor: int, entry: TarEntry) -> None:

@@ -4,11 +4,13 @@ Slow and large, and nothing more is asked of the kernel than a bind mount. A lay
 whole tree with all layers below it.
 """
 
+import dataclasses
 import os
 import stat
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import BinaryIO
 
 from pinnace.contracts.snapshots import (
     ByteSink,
@@ -17,19 +19,28 @@ from pinnace.contracts.snapshots import (
     Change,
     LayerStat,
     SnapshotKey,
+    StagedLayer,
     UnpackLimits,
     Usage,
 )
-from pinnace.errors import Internal
+from pinnace.errors import Internal, NotFound
 from pinnace.host.kernel import mount
 from pinnace.host.kernel.paths import directory
 from pinnace.host.snapshots.active import ActiveDirectory
 from pinnace.host.snapshots.compare import TreeComparison
 from pinnace.host.snapshots.copytree import copy_tree
-from pinnace.host.snapshots.layers import LayerDirectory, StagedLayer, check_arrival
+from pinnace.host.snapshots.layers import (
+    Arrival,
+    LayerDirectory,
+    UnpackingLayer,
+    check_arrival,
+)
 from pinnace.host.snapshots.pack import ChunkReader, pack_changes
+from pinnace.host.snapshots.staging import StageRecord, StagingDirectory
 from pinnace.host.snapshots.tree import remove_at
 from pinnace.oci.digest import Digest
+
+_TAR = "layer.tar"
 
 
 class VfsSnapshots:
@@ -41,6 +52,7 @@ class VfsSnapshots:
         """Keep layers and snapshots below `root`, which is made if needed (mode 0700)."""
         self._limits = limits or UnpackLimits()
         self._layers = LayerDirectory(root)
+        self._staging = StagingDirectory(root, self._layers)
         self._active = ActiveDirectory(root, self._layers)
 
     def has_layer(self, chain: ChainId) -> bool:
@@ -56,14 +68,46 @@ class VfsSnapshots:
         digest: Digest | None = None,
     ) -> tuple[ChainId, LayerStat]:
         """See the contract."""
-        with self._layers.stage() as staged:
-            if parent is not None:
-                self._layers.read(parent)
-                copy_tree(self._layers.path(parent) / "diff", staged.diff)
-            rules = _CopyRules(staged)
-            arrived = self._layers.unpack(staged, source, rules=rules, limits=self._limits)
+        with self._layers.stage() as unpacking:
+            arrived = self._unpack(unpacking, source, parent)
             check_arrival(arrived, diff_id=diff_id, digest=digest)
-            return self._layers.commit(staged, arrived, parent)
+            return self._layers.commit(unpacking.path, arrived, parent)
+
+    def stage_layer(
+        self, source: ByteSource, *, diff_id: Digest, digest: Digest | None = None
+    ) -> LayerStat:
+        """See the contract; what is staged is the plain tar, for a tree stands on its parent."""
+        with self._layers.stage() as unpacking:
+            arrived = self._layers.receive(unpacking.path / _TAR, source, limits=self._limits)
+            check_arrival(arrived, diff_id=diff_id, digest=digest)
+            self._staging.keep(unpacking.path, StageRecord.of(arrived, opaque=False, implied=[]))
+            return arrived.stat
+
+    def adopt_layer(self, parent: ChainId | None, diff_id: Digest) -> tuple[ChainId, LayerStat]:
+        """See the contract."""
+        record = self._staging.read(diff_id)
+        with (
+            _opened(self._staging.path(diff_id) / _TAR) as source,
+            self._layers.stage() as unpacking,
+        ):
+            arrived = self._unpack(unpacking, source, parent)
+            check_arrival(arrived, diff_id=diff_id, digest=None)
+            arrived = dataclasses.replace(arrived, stat=record.arrival.stat)
+            adopted = self._layers.commit(unpacking.path, arrived, parent)
+        self._staging.remove(diff_id)
+        return adopted
+
+    def has_staged(self, diff_id: Digest) -> bool:
+        """See the contract."""
+        return self._staging.has(diff_id)
+
+    def staged_layers(self) -> Sequence[StagedLayer]:
+        """See the contract."""
+        return self._staging.all()
+
+    def remove_staged(self, diff_id: Digest) -> None:
+        """See the contract."""
+        self._staging.remove(diff_id)
 
     def prepare(self, key: SnapshotKey, parent: ChainId | None) -> None:
         """See the contract."""
@@ -149,19 +193,35 @@ class VfsSnapshots:
 
     def repair(self, keys: Iterable[SnapshotKey], chains: Iterable[ChainId]) -> Sequence[str]:
         """See the contract."""
-        return self._active.repair(keys) + self._layers.repair(chains)
+        return self._active.repair(keys) + self._layers.repair(chains) + self._staging.repair()
+
+    def _unpack(
+        self, unpacking: UnpackingLayer, source: ByteSource, parent: ChainId | None
+    ) -> Arrival:
+        if parent is not None:
+            self._layers.read(parent)
+            copy_tree(self._layers.path(parent) / "diff", unpacking.diff)
+        rules = _CopyRules(unpacking)
+        return self._layers.unpack(unpacking, source, rules=rules, limits=self._limits)
+
+
+def _opened(path: Path) -> BinaryIO:
+    try:
+        return path.open("rb")
+    except FileNotFoundError as exc:
+        raise NotFound(f"layer is not staged: sha256:{path.parent.name}") from exc
 
 
 class _CopyRules:
     """Unpacks a layer onto a copy of the layers below, where whiteouts are plain deletions."""
 
-    def __init__(self, staged: StagedLayer) -> None:
-        self._staged = staged
+    def __init__(self, unpacking: UnpackingLayer) -> None:
+        self._unpacking = unpacking
         self._own: set[bytes] = set()
 
     def displace(self, parent: int, base: bytes, path: bytes, *, directory: bool) -> None:
         if path in self._own:
-            self._staged.keep_orphan(parent, base, path)
+            self._unpacking.keep_orphan(parent, base, path)
         else:
             remove_at(parent, base)
 

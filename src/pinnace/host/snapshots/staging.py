@@ -1,0 +1,125 @@
+"""Layers unpacked before the one below them is there.
+
+`staged/<diff hex>/` holds what the driver unpacked and `stage.json`, and survives the daemon: a
+pull that was cut short goes on with it. Adopting it on top of a parent moves it to `layers/`.
+"""
+
+import os
+from pathlib import Path
+
+import msgspec
+
+from pinnace.contracts.snapshots import LayerStat, StagedLayer
+from pinnace.errors import NotFound
+from pinnace.host.kernel.paths import directory
+from pinnace.host.snapshots.layers import Arrival, LayerDirectory, write_durably
+from pinnace.oci.digest import Digest, digest_hex, parse_digest
+
+RECORD = "stage.json"
+
+
+class StageRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """What `stage.json` keeps.
+
+    Attributes:
+        opaque: The layer hides everything below it.
+        implied: Directories the tar uses and does not list: they get the attributes which the
+            layers below give them.
+    """
+
+    diff_id: Digest
+    digest: Digest
+    compressed_size: int
+    tar_size: int
+    size: int
+    inodes: int
+    opaque: bool = False
+    implied: list[bytes] = []
+
+    @classmethod
+    def of(cls, arrival: Arrival, *, opaque: bool, implied: list[bytes]) -> "StageRecord":
+        """Return the record of what was unpacked."""
+        stat = arrival.stat
+        return cls(
+            diff_id=stat.diff_id,
+            digest=stat.digest,
+            compressed_size=stat.compressed_size,
+            tar_size=stat.tar_size,
+            size=stat.size,
+            inodes=arrival.inodes,
+            opaque=opaque,
+            implied=implied,
+        )
+
+    @property
+    def arrival(self) -> Arrival:
+        """What unpacking found."""
+        stat = LayerStat(self.diff_id, self.size, self.digest, self.compressed_size, self.tar_size)
+        return Arrival(stat, self.inodes)
+
+
+class StagingDirectory:
+    """`staged/` below a storage root."""
+
+    def __init__(self, root: Path, layers: LayerDirectory) -> None:
+        """Use (and make) `staged/` below `root`; remove through `layers`."""
+        self._root = root / "staged"
+        self._layers = layers
+        self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def path(self, diff_id: Digest) -> Path:
+        """Return where the layer is, or would be."""
+        return self._root / digest_hex(parse_digest(diff_id))
+
+    def keep(self, path: Path, record: StageRecord) -> None:
+        """Move a filled directory here; one that is already here is kept instead."""
+        write_durably(path / RECORD, msgspec.json.encode(record))
+        try:
+            path.rename(self.path(record.diff_id))
+        except OSError:
+            if not self.path(record.diff_id).exists():
+                raise
+            return  # another thread was faster
+        with directory(self._root) as descriptor:
+            os.fsync(descriptor)
+
+    def has(self, diff_id: Digest) -> bool:
+        """Whether the layer is staged."""
+        return (self.path(diff_id) / RECORD).exists()
+
+    def read(self, diff_id: Digest) -> StageRecord:
+        """Return the record of a staged layer.
+
+        Raises:
+            NotFound: It is not staged.
+        """
+        try:
+            encoded = (self.path(diff_id) / RECORD).read_bytes()
+        except FileNotFoundError as exc:
+            raise NotFound(f"layer is not staged: {diff_id}") from exc
+        return msgspec.json.decode(encoded, type=StageRecord)
+
+    def all(self) -> list[StagedLayer]:
+        """Return what is staged."""
+        found = []
+        for path in self._root.iterdir():
+            try:
+                record = self.read(Digest(f"sha256:{path.name}"))
+                staged_s = (path / RECORD).stat().st_mtime
+            except (NotFound, FileNotFoundError):
+                continue  # adopted or removed meanwhile
+            found.append(StagedLayer(record.diff_id, record.size, staged_s))
+        return found
+
+    def remove(self, diff_id: Digest) -> None:
+        """Remove a staged layer; no error when it does not exist."""
+        self._layers.discard(self.path(diff_id))
+
+    def repair(self) -> list[str]:
+        """Remove what is not complete."""
+        done = []
+        for path in self._root.iterdir():
+            if not (path / RECORD).exists():
+                self._layers.discard(path)
+                done.append(f"removed unfinished layer {path.name[:12]}")
+        return done
