@@ -12,6 +12,7 @@ from tests.support.api import CONTAINER, IMAGE, parse_reply
 
 from pinnace.engine.containers.logs import LogStream
 from pinnace.errors import InvalidParameter, NotSupported
+from pinnace.model.image_import import ImportParams
 
 RAW = "application/vnd.docker.raw-stream"
 MULTIPLEXED = "application/vnd.docker.multiplexed-stream"
@@ -235,13 +236,9 @@ async def test_import_streams_the_id_and_1_0_reads_text(client, engine):
     target = "images/create?fromSrc=-&repo=acme/web&tag=1&changes=CMD+env&message=m"
     reply = await client.ask("POST", f"/v1.45/{target}", b"tar")
     assert json.loads(reply.body) == {"status": IMAGE}
-    assert engine.last("images.import_tar").kwargs == {
-        "repo": "acme/web",
-        "tag": "1",
-        "changes": ["CMD env"],
-        "message": "m",
-        "platform": None,
-    }
+    assert engine.last("images.import_tar").args[1] == ImportParams(
+        repo="acme/web", tag="1", changes=["CMD env"], message="m"
+    )
     reply = await client.ask("POST", f"/v1.0/{target}", b"tar")
     assert reply.headers["content-type"] == RAW
     assert reply.body == f"{IMAGE}\r\n".encode()

@@ -47,10 +47,8 @@ def server():
 
 
 @pytest.fixture
-async def downloads():
-    made = HttpDownloads()
-    yield made
-    await made.close()
+def downloads():
+    return HttpDownloads()
 
 
 async def test_a_file_comes_whole_with_its_size_and_time(downloads, server):

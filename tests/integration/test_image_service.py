@@ -19,7 +19,9 @@ from pinnace.engine.filters import Filters
 from pinnace.engine.images.service import ImageService
 from pinnace.errors import Conflict, ImageNotFound, Internal, InvalidParameter
 from pinnace.host.content.blobs import BlobContent
+from pinnace.host.downloads import HttpDownloads
 from pinnace.host.snapshots.overlay import OverlaySnapshots
+from pinnace.model.image_import import ImportParams
 from pinnace.oci.platform import Platform
 from pinnace.state.db import Database
 from pinnace.state.images import SqliteImageStore
@@ -60,6 +62,7 @@ class Host:
             snapshots=self.snapshots,
             content=self.content,
             layer_blobs=SqliteLayerBlobs(self.database),
+            downloads=HttpDownloads(),
             users=self.users,
             offload=functools.partial(asyncio.get_running_loop().run_in_executor, self.pool),
             publish=lambda *event: self.events.append(event),
@@ -353,11 +356,13 @@ async def test_an_imported_tar_is_an_image_of_one_layer(host):
         m
         async for m in host.images.import_tar(
             stream(),
-            repo="imported",
-            tag="v1",
-            changes=["LABEL a=b"],
-            message="hi",
-            platform="linux/arm64",
+            ImportParams(
+                repo="imported",
+                tag="v1",
+                changes=["LABEL a=b"],
+                message="hi",
+                platform="linux/arm64",
+            ),
         )
     ]
     image = host.images.resolve("imported:v1")

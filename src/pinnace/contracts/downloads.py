@@ -38,7 +38,3 @@ class Downloads(Protocol):
             Unavailable: Any other status from 400 on, or the server cannot be reached.
         """
         ...
-
-    async def close(self) -> None:
-        """Close idle connections."""
-        ...

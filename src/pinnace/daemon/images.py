@@ -1,5 +1,6 @@
 """Builds the image service out of its adapters."""
 
+import os
 import platform as machine
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -11,6 +12,8 @@ from pinnace.engine.events import EventLog
 from pinnace.engine.images.parts import Offload
 from pinnace.engine.images.service import ImageService
 from pinnace.host.content.blobs import BlobContent
+from pinnace.host.downloads import HttpDownloads
+from pinnace.host.registry.proxies import proxies_from
 from pinnace.model.record import ImageId
 from pinnace.oci.chain import ChainId
 from pinnace.oci.platform import host_platform
@@ -47,6 +50,14 @@ async def image_service(
         snapshots=snapshots,
         content=BlobContent(Path(config.data_root) / "content"),
         layer_blobs=SqliteLayerBlobs(database),
+        downloads=HttpDownloads(
+            proxies_from(
+                os.environ,
+                http=config.proxies.http_proxy,
+                https=config.proxies.https_proxy,
+                none_for=config.proxies.no_proxy,
+            )
+        ),
         users=ImageUsers(containers),
         offload=offload,
         transfer=transfer,

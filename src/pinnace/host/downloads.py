@@ -39,7 +39,6 @@ class HttpDownloads:
     def __init__(self, proxies: Proxies | None = None, *, user_agent: str = "pinnace") -> None:
         self._proxies = proxies or Proxies()
         self._user_agent = user_agent
-        self._session: aiohttp.ClientSession | None = None
 
     @asynccontextmanager
     async def open(self, url: str) -> AsyncIterator[Download]:
@@ -47,17 +46,16 @@ class HttpDownloads:
         import aiohttp
 
         _check(url)
-        try:
-            response = await self._sessions().get(
-                url, proxy=self._proxies.for_url(url), max_redirects=_REDIRECTS
-            )
-        except (aiohttp.ClientError, TimeoutError, ValueError) as exc:
-            raise _failure(url, exc) from exc
-        async with response:
-            status = response.status
-            if status >= HTTPStatus.BAD_REQUEST:
-                reason = f"failed to GET {url} with status {status} {response.reason}"
-                raise NotFound(reason) if status in _NOT_FOUND else Unavailable(reason)
+        async with (
+            aiohttp.ClientSession(
+                timeout=aiohttp.ClientTimeout(total=None, connect=_CONNECT_S, sock_read=_IDLE_S),
+                headers={"User-Agent": self._user_agent, "Accept-Encoding": "identity"},
+                cookie_jar=aiohttp.DummyCookieJar(),
+                auto_decompress=False,
+            ) as session,
+            await self._get(session, url) as response,
+        ):
+            _check_status(response, url)
             yield Download(
                 url=str(response.url),
                 content=_content(response, url),
@@ -66,23 +64,15 @@ class HttpDownloads:
                 media_type=response.headers.get("Content-Type", "").partition(";")[0].strip(),
             )
 
-    async def close(self) -> None:
-        """See the contract."""
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
-
-    def _sessions(self) -> aiohttp.ClientSession:
+    async def _get(self, session: aiohttp.ClientSession, url: str) -> aiohttp.ClientResponse:
         import aiohttp
 
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                timeout=aiohttp.ClientTimeout(total=None, connect=_CONNECT_S, sock_read=_IDLE_S),
-                headers={"User-Agent": self._user_agent, "Accept-Encoding": "identity"},
-                cookie_jar=aiohttp.DummyCookieJar(),
-                auto_decompress=False,
+        try:
+            return await session.get(
+                url, proxy=self._proxies.for_url(url), max_redirects=_REDIRECTS
             )
-        return self._session
+        except (aiohttp.ClientError, TimeoutError, ValueError) as exc:
+            raise _failure(url, exc) from exc
 
 
 def _check(url: str) -> None:
@@ -95,6 +85,13 @@ def _check(url: str) -> None:
         raise InvalidParameter(f'Get "{url}": unsupported protocol scheme "{parts.scheme}"')
     if not host:
         raise InvalidParameter(f'Get "{url}": http: no Host in request URL')
+
+
+def _check_status(response: aiohttp.ClientResponse, url: str) -> None:
+    if response.status < HTTPStatus.BAD_REQUEST:
+        return
+    reason = f"failed to GET {url} with status {response.status} {response.reason}"
+    raise NotFound(reason) if response.status in _NOT_FOUND else Unavailable(reason)
 
 
 async def _content(response: aiohttp.ClientResponse, url: str) -> AsyncIterator[bytes]:

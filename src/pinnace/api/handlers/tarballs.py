@@ -3,6 +3,7 @@
 from pinnace.api.call import Answer, Call
 from pinnace.api.handlers.sending import send_chunks, send_progress
 from pinnace.errors import InvalidParameter, NotSupported
+from pinnace.model.image_import import ImportParams
 
 TAR = "application/x-tar"
 
@@ -15,16 +16,18 @@ async def create(call: Call) -> Answer | None:
     source = query.text("fromSrc")
     if not source:
         raise InvalidParameter("one of fromImage and fromSrc must be given")
-    if source != "-":
-        raise NotSupported("importing images from URLs is not implemented by this engine yet")
-    messages = call.engine.images.import_tar(
-        aiter(call.exchange.body),
+    params = ImportParams(
         repo=query.text("repo"),
         tag=query.text("tag"),
         changes=list(query.all("changes")),
         message=query.text("message"),
         platform=query.optional("platform"),
     )
+    images = call.engine.images
+    if source == "-":
+        messages = images.import_tar(aiter(call.exchange.body), params)
+    else:
+        messages = images.import_url(source, params)
     await send_progress(call, messages)
     return None
 

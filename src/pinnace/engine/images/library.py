@@ -1,18 +1,23 @@
 """The catalog with everything that changes it: one change at a time, stored before it is seen."""
 
 import asyncio
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from pinnace.contracts.image_store import ImageChange, ImageState
+from msgspec.structs import replace
+
+from pinnace.contracts.image_store import ImageChange, ImageState, StoredImage
 from pinnace.engine.images.catalog import Catalog
 from pinnace.engine.images.deletion import Deletion, DeletionPlanner
 from pinnace.engine.images.leases import Leases
 from pinnace.engine.images.parts import ImageParts
+from pinnace.engine.images.records import image_record
 from pinnace.errors import NotFound
-from pinnace.model.image import DeleteItem
+from pinnace.model.image import DeleteItem, ImageLayer, ImageRecord
 from pinnace.model.record import ImageId
 from pinnace.oci.chain import ChainId
+from pinnace.oci.reference import Reference
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +49,44 @@ class ImageLibrary:
                 await self._store(change)
 
         await asyncio.shield(asyncio.create_task(alone(), name="image change"))
+
+    async def add(
+        self,
+        config: bytes,
+        layers: Sequence[ImageLayer],
+        *,
+        parent: str = "",
+        reference: Reference | None = None,
+    ) -> ImageRecord:
+        """Take in an image made here; its layers are there, and leased.
+
+        Args:
+            config: Its exact config.
+            layers: Lowest first.
+            parent: Image it was made from; "": none.
+            reference: Name for it, taken from whatever has it; None: no name.
+        """
+        record = replace(image_record(config, layers), parent=parent)
+        tags = {}
+        if reference is not None:
+            record = replace(record, last_tag_ns=time.time_ns())
+            tags[reference.normalized()] = record.id
+        await self.apply(ImageChange(put=[StoredImage(record, config)], set_tags=tags))
+        if reference is not None:
+            self.announce("tag", record.id, reference.familiar())
+        return record
+
+    async def apply_to(self, image: ImageId, change: ImageChange) -> bool:
+        """Like `apply`, unless the image has gone meanwhile; tell whether it was done."""
+
+        async def alone() -> bool:
+            async with self._changing:
+                if image not in self.catalog.images:
+                    return False
+                await self._store(change)
+                return True
+
+        return await asyncio.shield(asyncio.create_task(alone(), name="image change"))
 
     async def delete(self, ref: str, *, force: bool, prune: bool) -> Deleted:
         """Delete what `ref` means, as Docker does, with the layers nobody needs any more.

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from pinnace.contracts.content import Content
+from pinnace.contracts.downloads import Downloads
 from pinnace.contracts.image_store import ImageStore
 from pinnace.contracts.layer_blobs import LayerBlobs
 from pinnace.contracts.snapshots import Snapshots
@@ -54,6 +55,7 @@ class ImageParts:
         snapshots: Holds the layers.
         content: Holds blobs and receives archives.
         layer_blobs: Remembers layers in the form registries keep them.
+        downloads: Fetches what is imported from elsewhere.
         users: Containers that use an image.
         offload: Runs short blocking work.
         transfer: Runs work that waits for clients; a pool of its own, or slow clients could keep
@@ -66,6 +68,7 @@ class ImageParts:
     snapshots: Snapshots
     content: Content
     layer_blobs: LayerBlobs
+    downloads: Downloads
     users: ImageUsers
     offload: Offload
     transfer: Offload

@@ -7,22 +7,24 @@ from contextlib import AbstractContextManager, aclosing
 from msgspec.structs import replace
 
 from pinnace.contracts.content import Content
-from pinnace.contracts.image_store import ImageChange, ImageState, ImageStore, StoredImage
+from pinnace.contracts.downloads import Downloads
+from pinnace.contracts.image_store import ImageChange, ImageState, ImageStore
 from pinnace.contracts.layer_blobs import LayerBlobs
-from pinnace.contracts.snapshots import LayerStat, SnapshotKey, Snapshots
+from pinnace.contracts.snapshots import SnapshotKey, Snapshots
 from pinnace.engine.filters import Filters
 from pinnace.engine.images import listing
-from pinnace.engine.images.bridge import ByteInlet, Message
+from pinnace.engine.images.bridge import Message
 from pinnace.engine.images.catalog import Catalog
 from pinnace.engine.images.changes import apply_changes
+from pinnace.engine.images.importing import import_archive, import_download
 from pinnace.engine.images.library import ImageLibrary
 from pinnace.engine.images.make import EMPTY_DIFF_ID, Step, child_config
 from pinnace.engine.images.origin import image_origin
 from pinnace.engine.images.parts import ImageParts, ImageUsers, Offload, Publish
 from pinnace.engine.images.prune import PRUNE_FILTERS, prunable
-from pinnace.engine.images.records import format_time, image_record
+from pinnace.engine.images.records import format_time
 from pinnace.engine.images.save import SavedImage
-from pinnace.engine.images.transfer import load_archive, save_archive, with_upload
+from pinnace.engine.images.transfer import load_archive, save_archive
 from pinnace.errors import Conflict, ImageNotFound, InvalidParameter
 from pinnace.model.container import ContainerConfig
 from pinnace.model.image import (
@@ -36,9 +38,10 @@ from pinnace.model.image import (
     ImagesDiskUsage,
     ImageSummary,
 )
+from pinnace.model.image_import import ImportParams
 from pinnace.model.record import ImageId
 from pinnace.oci.chain import ChainId
-from pinnace.oci.platform import Platform, parse_platform
+from pinnace.oci.platform import Platform
 from pinnace.oci.reference import Reference, parse_reference, target_reference
 
 
@@ -51,6 +54,7 @@ class ImageService:
         snapshots: Holds the layers.
         content: Holds blobs and receives archives.
         layer_blobs: Remembers layers in the form registries keep them.
+        downloads: Fetches what is imported from elsewhere.
         users: Containers that use an image.
         offload: Runs short blocking work.
         transfer: Runs work that waits for clients; None: `offload` does.
@@ -66,6 +70,7 @@ class ImageService:
         snapshots: Snapshots,
         content: Content,
         layer_blobs: LayerBlobs,
+        downloads: Downloads,
         users: ImageUsers,
         offload: Offload,
         publish: Publish,
@@ -77,6 +82,7 @@ class ImageService:
             snapshots=snapshots,
             content=content,
             layer_blobs=layer_blobs,
+            downloads=downloads,
             users=users,
             offload=offload,
             transfer=transfer or offload,
@@ -264,37 +270,29 @@ class ImageService:
         for image in chosen:
             self._library.announce("save", image, image)
 
-    async def import_tar(
-        self,
-        stream: AsyncIterator[bytes],
-        *,
-        repo: str = "",
-        tag: str = "",
-        changes: Sequence[str] = (),
-        message: str = "",
-        platform: str | None = None,
+    def import_tar(
+        self, stream: AsyncIterator[bytes], params: ImportParams
     ) -> AsyncIterator[Message]:
         """Make an image of one layer out of a tar of a root filesystem; yield its id.
 
         Raises:
             InvalidParameter: The archive, a change, the platform or the name is bad.
         """
-        reference = target_reference(repo, tag)
-        config = apply_changes(ContainerConfig(), changes)
-        host = self._parts.host
-        wanted = parse_platform(platform, host) if platform else host
-        step = Step(created=format_time(time.time_ns()), comment=message or "Imported from -")
+        return import_archive(self._parts, self._library, stream, params)
 
-        def unpack(inlet: ByteInlet) -> tuple[ChainId, LayerStat]:
-            return self._parts.snapshots.ingest_layer(None, inlet)
+    def import_url(self, url: str, params: ImportParams) -> AsyncIterator[Message]:
+        """Make an image out of a tar from elsewhere; yield progress and at last its id.
 
-        with self._library.leases.hold_all():
-            chain, stat = await with_upload(self._parts, stream, unpack)
-            image = child_config(None, config, diff_id=stat.diff_id, step=step, platform=wanted)
-            layer = ImageLayer(chain=chain, diff_id=stat.diff_id, size=stat.size)
-            record = await self._add(image, [layer], parent="", reference=reference)
-        self._library.announce("import", record.id, record.id)
-        yield {"status": record.id}
+        Args:
+            url: Of http or https; without a scheme it is http.
+            params: What to make of it.
+
+        Raises:
+            InvalidParameter: As `import_tar`; or no URL.
+            NotFound: The server does not have it.
+            Unavailable: The server cannot be reached, or breaks off.
+        """
+        return import_download(self._parts, self._library, url, params)
 
     async def commit(
         self,
@@ -357,7 +355,7 @@ class ImageService:
             layers = list(below.layers)
             if stat.diff_id != EMPTY_DIFF_ID:
                 layers.append(ImageLayer(chain=chain, diff_id=stat.diff_id, size=stat.size))
-            record = await self._add(image, layers, parent=below.id, reference=reference)
+            record = await self._library.add(image, layers, parent=below.id, reference=reference)
         await self._library.collect([chain])  # an empty layer is not part of the image
         return record.id
 
@@ -375,24 +373,6 @@ class ImageService:
         return await self._parts.offload(
             lambda: [*snapshots.repair(keys, live), *content.repair()]
         )
-
-    async def _add(
-        self,
-        config: bytes,
-        layers: Sequence[ImageLayer],
-        *,
-        parent: str,
-        reference: Reference | None,
-    ) -> ImageRecord:
-        record = replace(image_record(config, layers), parent=parent)
-        tags = {}
-        if reference is not None:
-            record = replace(record, last_tag_ns=time.time_ns())
-            tags[reference.normalized()] = record.id
-        await self._library.apply(ImageChange(put=[StoredImage(record, config)], set_tags=tags))
-        if reference is not None:
-            self._library.announce("tag", record.id, reference.familiar())
-        return record
 
     async def _name(self, record: ImageRecord, reference: Reference) -> None:
         tagged = replace(record, last_tag_ns=time.time_ns())

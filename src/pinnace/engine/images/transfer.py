@@ -4,8 +4,8 @@ import asyncio
 import dataclasses
 import functools
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import ExitStack, aclosing
 from typing import TypeVar
 
 from msgspec.structs import replace
@@ -16,6 +16,7 @@ from pinnace.engine.images.library import ImageLibrary
 from pinnace.engine.images.load import ArchiveLoader, LoadedImage
 from pinnace.engine.images.parts import ImageParts
 from pinnace.engine.images.save import ArchiveWriter, SavedImage
+from pinnace.errors import PinnaceError
 from pinnace.oci.chain import ChainId
 
 T = TypeVar("T")
@@ -31,10 +32,31 @@ async def load_archive(
     Raises:
         InvalidParameter: The archive is broken or hostile.
     """
+
+    async def work(progress: Progress) -> None:
+        await _load(parts, library, stream, progress, quiet=quiet)
+
+    async with aclosing(with_progress(work, name="image load")) as messages:
+        async for message in messages:
+            yield message
+
+
+async def with_progress(
+    work: Callable[[Progress], Awaitable[None]], *, name: str
+) -> AsyncGenerator[Message, None]:
+    """Run `work` beside its reader and yield what it says; its failure comes at the end.
+
+    Closed early: the work is cancelled, and its end awaited.
+    """
     progress = Progress()
-    task = asyncio.create_task(
-        _load(parts, library, stream, progress, quiet=quiet), name="image load"
-    )
+
+    async def run() -> None:
+        try:
+            await work(progress)
+        finally:
+            progress.end()
+
+    task = asyncio.create_task(run(), name=name)
     try:
         async for message in progress:
             yield message
@@ -78,6 +100,8 @@ async def with_upload(
 ) -> T:
     """Run `work` in a worker, reading what `stream` yields, and wait for it whatever happens.
 
+    A failure of `stream` comes out as it is, not as what it did to the reader.
+
     Cancelled: reads fail from then on; the worker's end is awaited, its result dropped.
     """
     inlet = ByteInlet()
@@ -85,6 +109,11 @@ async def with_upload(
     worker = asyncio.ensure_future(parts.transfer(functools.partial(work, inlet)))
     try:
         return await asyncio.shield(worker)
+    except PinnaceError:
+        broken = upload.exception() if upload.done() and not upload.cancelled() else None
+        if isinstance(broken, PinnaceError):
+            raise broken from None
+        raise
     finally:
         inlet.close()
         upload.cancel()
@@ -119,8 +148,6 @@ async def _load(
     except BaseException:
         await library.collect(reversed(chains))
         raise
-    finally:
-        progress.end()
 
 
 async def _take_in(library: ImageLibrary, loaded: LoadedImage, progress: Progress) -> None:
