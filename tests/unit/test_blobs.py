@@ -8,7 +8,7 @@ import os
 import pytest
 from tests.support.archives import file, hardlink, symlink, tar_of
 
-from pinnace.errors import Internal, InvalidParameter, NotFound
+from pinnace.errors import Conflict, Internal, InvalidParameter, NotFound
 from pinnace.host.content.blobs import BlobContent
 
 
@@ -94,3 +94,49 @@ def test_a_full_disk_while_spooling_is_told_in_its_words(content):
 
     with pytest.raises(Internal, match="No space left on device"), content.spool(produce):
         pytest.fail("nothing was spooled")
+
+
+def test_a_blob_comes_in_pieces_and_goes_on_where_it_was_left(content, tmp_path):
+    digest = "sha256:" + hashlib.sha256(b"hello world").hexdigest()
+    part = content.receive(digest)
+    part.write(b"hello ")
+    part.close()
+    again = BlobContent(tmp_path)
+    assert again.repair() == []
+    (left,) = again.unfinished()
+    assert (left.digest, left.size) == (digest, 6)
+    part = again.receive(digest)
+    assert part.size == 6
+    with part.held() as held:
+        assert held.read() == b"hello "
+    part.write(b"world")
+    assert list(again.digests()) == []
+    part.complete()
+    part.close()
+    assert list(again.digests()) == [(digest, 11)]
+    assert again.unfinished() == []
+
+
+def test_a_blob_is_received_by_one_at_a_time(content):
+    digest = "sha256:" + "1" * 64
+    part = content.receive(digest)
+    with pytest.raises(Conflict):
+        content.receive(digest)
+    part.discard()
+    part.close()
+    assert content.unfinished() == []
+    part = content.receive(digest)
+    part.write(b"x")
+    part.close()
+    content.drop_unfinished(digest)
+    content.drop_unfinished(digest)
+    assert content.unfinished() == []
+
+
+def test_a_blob_that_cannot_be_stored_says_why(content):
+    part = content.receive("sha256:" + "1" * 64)
+    os.close(part._fd)
+    part._fd = os.open("/dev/full", os.O_WRONLY)
+    with pytest.raises(Internal, match="No space left"):
+        part.write(b"x")
+    part.close()

@@ -1,6 +1,6 @@
 """Blobs by digest, and archives in transit."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
@@ -26,6 +26,58 @@ class Spooled:
     file: BinaryIO
 
 
+@dataclass(frozen=True, slots=True)
+class UnfinishedBlob:
+    """A blob of which a part is here.
+
+    Attributes:
+        digest: What it is to have.
+        size: Bytes here.
+        changed_s: When bytes came last, Unix seconds.
+    """
+
+    digest: Digest
+    size: int
+    changed_s: float
+
+
+class PartialBlob(Protocol):
+    """A blob on its way in; what came of it outlives the daemon. All methods block.
+
+    Attributes:
+        size: Bytes held.
+    """
+
+    size: int
+
+    def held(self) -> BinaryIO:
+        """Open what is held for reading; the caller closes it."""
+        ...
+
+    def write(self, data: bytes) -> None:
+        """Append bytes.
+
+        Raises:
+            Internal: They cannot be stored.
+        """
+        ...
+
+    def complete(self) -> None:
+        """Make it a blob under its digest, which the caller has checked.
+
+        It is not synchronised to disk: after a power cut it may be shorter than it should.
+        """
+        ...
+
+    def discard(self) -> None:
+        """Forget what is held."""
+        ...
+
+    def close(self) -> None:
+        """Leave it as it is, to be continued later."""
+        ...
+
+
 class Content(Protocol):
     """Bytes held by digest. All methods block: call them in a worker."""
 
@@ -47,6 +99,24 @@ class Content(Protocol):
         Raises:
             Internal: It cannot be stored.
         """
+        ...
+
+    def receive(self, digest: Digest) -> PartialBlob:
+        """Open a blob that comes piece by piece, with what came of it before.
+
+        Raises:
+            Conflict: Somebody receives it already.
+            InvalidParameter: The digest is none that is held here.
+            Internal: It cannot be stored.
+        """
+        ...
+
+    def unfinished(self) -> Sequence[UnfinishedBlob]:
+        """Return what was begun with `receive` and is not complete."""
+        ...
+
+    def drop_unfinished(self, digest: Digest) -> None:
+        """Forget a part; no error when there is none."""
         ...
 
     def open(self, digest: Digest) -> BinaryIO:
@@ -82,7 +152,7 @@ class Content(Protocol):
         ...
 
     def repair(self) -> list[str]:
-        """Remove what an earlier process left unfinished; say what was done."""
+        """Remove what an earlier process left and cannot be continued; say what was done."""
         ...
 
 

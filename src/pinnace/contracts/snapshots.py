@@ -116,7 +116,7 @@ class Snapshots(Protocol):
         ...
 
     def stage_layer(
-        self, source: ByteSource, *, diff_id: Digest, digest: Digest | None = None
+        self, source: ByteSource, *, diff_id: Digest | None = None, digest: Digest | None = None
     ) -> LayerStat:
         """Unpack a layer tar before its parent is there, atomically; `adopt_layer` places it.
 
@@ -124,8 +124,8 @@ class Snapshots(Protocol):
 
         Args:
             source: As for `ingest_layer`.
-            diff_id: What the uncompressed bytes must have.
-            digest: What the bytes as they come must have; None: not known before.
+            diff_id: What the uncompressed bytes must have; None: not known before.
+            digest: What the bytes as they come must have; likewise.
 
         Raises:
             InvalidParameter: As `ingest_layer`; nothing remains.

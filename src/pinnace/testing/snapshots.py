@@ -78,12 +78,12 @@ class FakeSnapshots:
         return self._place(parent, _read(source, diff_id=diff_id, digest=digest))
 
     def stage_layer(
-        self, source: ByteSource, *, diff_id: Digest, digest: Digest | None = None
+        self, source: ByteSource, *, diff_id: Digest | None = None, digest: Digest | None = None
     ) -> LayerStat:
         """See the contract."""
         self._fail("stage_layer")
         layer = _read(source, diff_id=diff_id, digest=digest)
-        self._staged.setdefault(diff_id, layer)
+        self._staged.setdefault(layer.stat.diff_id, layer)
         return layer.stat
 
     def adopt_layer(self, parent: ChainId | None, diff_id: Digest) -> tuple[ChainId, LayerStat]:

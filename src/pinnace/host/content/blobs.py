@@ -4,15 +4,16 @@ import hashlib
 import os
 import posixpath
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from pinnace.contracts.content import ReceivedArchive, Spooled
+from pinnace.contracts.content import PartialBlob, ReceivedArchive, Spooled, UnfinishedBlob
 from pinnace.contracts.snapshots import ByteSink, ByteSource, UnpackLimits
 from pinnace.errors import Internal, InvalidParameter, NotFound
 from pinnace.host.content.inflate import InflatedLayer
+from pinnace.host.content.partial import PartialFile, is_partial, partial_path, unfinished
 from pinnace.host.kernel.paths import directory
 from pinnace.host.snapshots.tree import remove_tree
 from pinnace.oci.digest import Digest, digest_hex, parse_digest
@@ -70,6 +71,19 @@ class BlobContent:
                 raise Internal(f"cannot store a blob: {exc.strerror}") from exc
             yield Spooled(target.digest(), target.size, cast("BinaryIO", file))
 
+    def receive(self, digest: Digest) -> PartialBlob:
+        """See the contract."""
+        final = self._path(digest)
+        return PartialFile(partial_path(self._incoming, digest), final)
+
+    def unfinished(self) -> Sequence[UnfinishedBlob]:
+        """See the contract."""
+        return unfinished(self._incoming)
+
+    def drop_unfinished(self, digest: Digest) -> None:
+        """See the contract."""
+        partial_path(self._incoming, digest).unlink(missing_ok=True)
+
     def open(self, digest: Digest) -> BinaryIO:
         """See the contract."""
         try:
@@ -109,6 +123,8 @@ class BlobContent:
         """See the contract."""
         done = []
         for path in self._incoming.iterdir():
+            if is_partial(path):
+                continue
             if path.is_dir():
                 remove_tree(path)
             else:

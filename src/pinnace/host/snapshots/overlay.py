@@ -77,7 +77,7 @@ class OverlaySnapshots:
             return self._commit(unpacking.path, record, parent)
 
     def stage_layer(
-        self, source: ByteSource, *, diff_id: Digest, digest: Digest | None = None
+        self, source: ByteSource, *, diff_id: Digest | None = None, digest: Digest | None = None
     ) -> LayerStat:
         """See the contract."""
         with self._layers.stage() as unpacking:

@@ -74,7 +74,7 @@ class VfsSnapshots:
             return self._layers.commit(unpacking.path, arrived, parent)
 
     def stage_layer(
-        self, source: ByteSource, *, diff_id: Digest, digest: Digest | None = None
+        self, source: ByteSource, *, diff_id: Digest | None = None, digest: Digest | None = None
     ) -> LayerStat:
         """See the contract; what is staged is the plain tar, for a tree stands on its parent."""
         with self._layers.stage() as unpacking:
