@@ -106,7 +106,7 @@ class InflatedLayer:
             if self._stopped.is_set():
                 return
             total += len(chunk)
-            self._check(total, self._reader.size)
+            check_growth(total, self._reader.size, self._limits)
             content.update(chunk)
             self._queue.put(chunk)
         self.diff_id = Digest("sha256:" + content.hexdigest())
@@ -114,11 +114,28 @@ class InflatedLayer:
         self.compressed_size = self._reader.size
         self.size = total
 
-    def _check(self, total: int, compressed: int) -> None:
-        if total > self._limits.max_bytes:
-            raise LayerBomb(f"layer is larger than {self._limits.max_bytes} bytes")
-        if total > _RATIO_FLOOR and total > compressed * self._limits.max_ratio:
-            raise LayerBomb(f"layer unpacks to more than {self._limits.max_ratio} times its size")
+
+def plain_chunks(source: ByteSource, limits: UnpackLimits) -> Iterator[bytes]:
+    """Yield the uncompressed bytes of `source`, in this thread and without hashing them.
+
+    Raises:
+        CorruptStream: Damaged, truncated, or with something else behind it.
+        LayerBomb: Past the limits.
+    """
+    reader = _HashingReader(source)
+    total = 0
+    for chunk in decompressed(reader):
+        total += len(chunk)
+        check_growth(total, reader.size, limits)
+        yield chunk
+
+
+def check_growth(total: int, compressed: int, limits: UnpackLimits) -> None:
+    """Raise LayerBomb when `compressed` bytes became too many."""
+    if total > limits.max_bytes:
+        raise LayerBomb(f"layer is larger than {limits.max_bytes} bytes")
+    if total > _RATIO_FLOOR and total > compressed * limits.max_ratio:
+        raise LayerBomb(f"layer unpacks to more than {limits.max_ratio} times its size")
 
 
 class _HashingReader:

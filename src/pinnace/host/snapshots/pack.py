@@ -151,7 +151,7 @@ class _Packer:
         elif kind in (CHAR_DEVICE, BLOCK_DEVICE):
             entry.device = (os.major(status.st_rdev), os.minor(status.st_rdev))
         else:
-            entry.xattrs = _xattrs(node)
+            entry.xattrs = kept_xattrs(node)
             entry.size = status.st_size if kind == b"0" else 0
         return entry
 
@@ -192,8 +192,8 @@ class ChunkReader:
         return data
 
 
-def _xattrs(node: int) -> dict[str, bytes]:
-    """Return what a layer keeps: file capabilities and user attributes."""
+def kept_xattrs(node: int) -> dict[str, bytes]:
+    """Return what a layer keeps of the file `node`: capabilities and user attributes."""
     path = f"/proc/self/fd/{node}"
     try:
         names = os.listxattr(path)

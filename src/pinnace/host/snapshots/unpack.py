@@ -33,7 +33,6 @@ from pinnace.oci.tar_reader import (
     HARD_LINK,
     SYMLINK,
     TarEntry,
-    TarReader,
 )
 
 _CREATE = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -41,6 +40,18 @@ _OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW
 _CACHED_DIRECTORIES = 256
 _NODE_TYPES = {CHAR_DEVICE: stat.S_IFCHR, BLOCK_DEVICE: stat.S_IFBLK, FIFO: stat.S_IFIFO}
 _HOST_FAILURES = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EMFILE))
+
+
+class Members(Protocol):
+    """Where members come from; `TarReader` is one."""
+
+    def next_entry(self) -> TarEntry | None:
+        """Return the next member; None after the last."""
+        ...
+
+    def content(self) -> Iterator[bytes]:
+        """Yield the content of the member returned last."""
+        ...
 
 
 class TreeRules(Protocol):
@@ -198,7 +209,7 @@ class TreeWriter:
         self.size = 0
         self.inodes = 0
 
-    def write_all(self, reader: TarReader) -> None:
+    def write_all(self, reader: Members) -> None:
         """Apply every member.
 
         Raises:
@@ -225,7 +236,7 @@ class TreeWriter:
         self.inodes += 1
         self._rules.implied(descriptor, path)
 
-    def _apply(self, entry: TarEntry, reader: TarReader) -> None:
+    def _apply(self, entry: TarEntry, reader: Members) -> None:
         path = safe_path(entry.name, max_length=self._limits.max_path)
         if not path:
             if entry.kind == DIRECTORY and self._prefix is None:
@@ -237,7 +248,7 @@ class TreeWriter:
             entry.uid, entry.gid = self._owner
         self._place(path, entry, reader)
 
-    def _place(self, path: bytes, entry: TarEntry, reader: TarReader) -> None:
+    def _place(self, path: bytes, entry: TarEntry, reader: Members) -> None:
         above, _, base = path.rpartition(b"/")
         parent, above = self._directories.open(above, make=True)
         path = above + b"/" + base if above else base

@@ -1,0 +1,195 @@
+"""Files of builds: contexts as clients send them, trees to copy from, and roots to copy into.
+
+A context is never unpacked for copying: its tar is kept as one file, and its members are known by
+an index that was made, digests included, while it came in.
+"""
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+import msgspec
+
+from pinnace.contracts.snapshots import ByteSource, ChainId, SnapshotKey
+
+EntryKind = Literal["file", "directory", "symlink", "fifo", "char", "block", "hardlink"]
+
+
+class SourceEntry(msgspec.Struct, frozen=True, gc=False):
+    """One file of a tree to copy from.
+
+    Attributes:
+        path: Below the tree's root, without slashes at the ends; "" is the root.
+        kind: `hardlink` only in what `receive` returns.
+        mode: Permission bits, set-id and sticky.
+        size: Bytes of content.
+        link: Target of a symbolic link; of a hard link: the path of the other name.
+        device: Major and minor.
+        xattrs: Extended attributes that a layer keeps.
+        sum: Docker's version 1 tarsum, hex: of its header without times and of its content.
+        inode: Entries with the same number are names of one file; 0: it has one name.
+        start: Where its content begins in a context's archive.
+    """
+
+    path: str
+    kind: EntryKind
+    mode: int = 0o755
+    uid: int = 0
+    gid: int = 0
+    size: int = 0
+    mtime_ns: int = 0
+    link: str = ""
+    device: tuple[int, int] = (0, 0)
+    xattrs: dict[str, bytes] = {}
+    sum: str = ""
+    inode: int = 0
+    start: int = 0
+
+
+class SourceTree(Protocol):
+    """A tree to copy from. Methods block; links never lead out of it."""
+
+    def resolve(self, path: str) -> str | None:
+        """Return where `path` leads to, links followed inside the tree; None: nowhere."""
+        ...
+
+    def entry(self, path: str) -> SourceEntry:
+        """Return the entry at a path that leads through no link, with its sum.
+
+        Raises:
+            NotFound: There is none.
+        """
+        ...
+
+    def children(self, path: str) -> Sequence[str]:
+        """Return the names in a directory (a path through no link), sorted; none: no directory."""
+        ...
+
+    def walk(self, path: str) -> Sequence[SourceEntry]:
+        """Return all below a directory, each after its directory, in the order of names."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where the bytes of entries are.
+
+    Attributes:
+        context: Name of a received context; "": an image's files.
+        chain: Layer whose view has them; None with neither context: an empty tree.
+    """
+
+    context: str = ""
+    chain: ChainId | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """One thing to copy.
+
+    Attributes:
+        name: What it is called in a target directory; may have slashes (`--parents`).
+        base: Path of the entry itself in its tree.
+        is_directory: Its content is copied, not itself.
+        entries: The file's own entry, or everything below the directory.
+    """
+
+    name: str
+    base: str
+    is_directory: bool
+    entries: Sequence[SourceEntry]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CopyJob:
+    """Selections to be copied into a root.
+
+    Attributes:
+        target: Absolute path in the root; with a slash at its end it is a directory.
+        owner: `user[:group]` by the root's own files; "": 0:0; None: as the entries say.
+        mode: Permission bits of everything copied, octal or symbolic; "": as the entries say.
+        unpack: Files that are archives are unpacked into the target instead.
+        contents: Files made here, by name, besides the selections.
+    """
+
+    origin: Origin
+    selections: Sequence[Selection]
+    target: str
+    owner: str | None = ""
+    mode: str = ""
+    unpack: bool = False
+    mtime_ns: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DirectoryJob:
+    """A directory to make, with what is missing above it; `owner` as in `CopyJob`."""
+
+    target: str
+    owner: str = ""
+
+
+FileJob = CopyJob | DirectoryJob
+
+
+@dataclass(frozen=True, slots=True)
+class ContextLimits:
+    """Caps on contexts."""
+
+    max_entries: int = 2_000_000
+    max_bytes: int = 64 << 30
+    max_path: int = 4096
+    max_read: int = 16 << 20  # of a file that is read as a whole
+    xattrs: frozenset[str] = field(default_factory=lambda: frozenset({"security.capability"}))
+
+
+class BuildFiles(Protocol):
+    """The files of builds. All methods block: call them in a worker."""
+
+    def receive(self, context: str, source: ByteSource) -> Sequence[SourceEntry]:
+        """Keep an archive (plain or compressed) as the context of that name; return its members.
+
+        Raises:
+            InvalidParameter: It is broken, hostile or over a limit; nothing remains.
+        """
+        ...
+
+    def take_file(self, context: str, name: str, content: bytes) -> Sequence[SourceEntry]:
+        """Keep a context of one file; return its members."""
+        ...
+
+    def read(self, context: str, entry: SourceEntry) -> bytes:
+        """Return the content of a context's file.
+
+        Raises:
+            InvalidParameter: It is too large to be read as a whole.
+        """
+        ...
+
+    def unpack_context(self, context: str) -> str:
+        """Unpack a context into a directory of its own; return its path. Once per context."""
+        ...
+
+    def drop(self, context: str) -> None:
+        """Remove a context; no error when it does not exist."""
+        ...
+
+    def tree(self, chain: ChainId | None) -> AbstractContextManager[SourceTree]:
+        """Open the files of a layer and all below it as a tree."""
+        ...
+
+    def apply(self, key: SnapshotKey, parent: ChainId | None, jobs: Sequence[FileJob]) -> None:
+        """Make an active snapshot on `parent` and do the jobs in it.
+
+        Nothing remains mounted; after a failure the snapshot does not exist.
+
+        Raises:
+            InvalidParameter: A target or an owner cannot be; Docker's words.
+            Internal: The host failed.
+        """
+        ...
+
+    def repair(self) -> Sequence[str]:
+        """Remove what an earlier daemon left; say what was done."""
+        ...

@@ -1,0 +1,1 @@
+"""What builds do on the host: contexts, trees to copy from, roots to copy into, downloads."""
