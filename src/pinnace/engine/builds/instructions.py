@@ -3,9 +3,10 @@
 The way of a file through the front end, every step pure:
 
     dockerfile = parse(data)                         # dockerfile.py: bytes -> Dockerfile
-    scope = Scope.of_file(dockerfile, given, ...)    # scope.py: ARG and ENV, global and per stage
-    base = scope.expand_base(stage)                  # FROM's words
+    scope = GlobalScope.of_file(dockerfile, ...)     # scope.py: ARG, global and per stage
+    origin = scope.expand_from(stage.origin)         # FROM's final words
     instruction = expand(instruction, variables)     # expand.py: same type, final words
+    state = apply(state, instruction)                # config.py: what it changes in the config
 
 A parsed instruction holds its words raw: quotes, escapes and `$names` are still in them, because
 their meaning depends on the ENV and ARG before it. `expand` returns the same type with words
@@ -64,7 +65,8 @@ class Command:
     """A command line.
 
     Attributes:
-        words: Exec form: program and arguments, possibly none. Shell form: one word, the line.
+        words: Exec form: program and arguments. Shell form: one word, the line. Empty: nothing
+            was written.
         is_shell: Shell form: the stage's SHELL is put in front of the line when it is run.
     """
 
@@ -171,7 +173,7 @@ class Run(Instruction):
         """Return what the shell gets in shell form: the line and the heredocs below it."""
         if self.is_script:
             return self.heredocs[0].text
-        return self.command.words[0] + "".join(
+        return "".join(self.command.words) + "".join(
             f"\n{heredoc.content}{heredoc.name}" for heredoc in self.heredocs
         )
 

@@ -1,0 +1,33 @@
+"""What is wrong with a Dockerfile, in Docker's words."""
+
+from pinnace.errors import InvalidParameter
+
+_SHOWN_CHARS = 160
+
+
+class DockerfileError(InvalidParameter):
+    """A Dockerfile cannot be meant.
+
+    The first line of the message is Docker's; the second one shows file, line and instruction.
+
+    Attributes:
+        reason: What is wrong, without its place.
+        line: Where, 1-based; 0: the file as a whole.
+        instruction: The logical line, "" if there is none.
+        file: Name of the Dockerfile inside the context.
+    """
+
+    def __init__(
+        self, reason: str, *, line: int = 0, instruction: str = "", file: str = "Dockerfile"
+    ) -> None:
+        message = f"dockerfile parse error on line {line}: {reason}"
+        if not line:
+            message = f"failed to parse {file}: {reason}"
+        elif instruction:
+            shown = instruction[:_SHOWN_CHARS] + "…" * (len(instruction) > _SHOWN_CHARS)
+            message += f"\n{file}:{line}: {shown}"
+        super().__init__(message)
+        self.reason = reason
+        self.line = line
+        self.instruction = instruction
+        self.file = file
