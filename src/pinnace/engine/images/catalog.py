@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from pinnace.contracts.image_store import ImageChange, ImageState
+from pinnace.engine.images.ancestry import Forest
 from pinnace.errors import ImageNotFound, InvalidParameter
 from pinnace.model.image import ImageRecord
 from pinnace.model.record import ImageId
@@ -30,10 +31,11 @@ class Catalog:
         self.tags: dict[str, ImageId] = dict(state.tags)
         self.digests: dict[str, ImageId] = dict(state.digests)
         self._index: _Index | None = None
+        self._forest: Forest | None = None
 
     def apply(self, change: ImageChange) -> None:
         """Follow what the store did."""
-        self._index = None
+        self._index = self._forest = None
         for image in change.put:
             self.images[image.record.id] = image.record
         for record in change.update:
@@ -89,6 +91,12 @@ class Catalog:
     def children_of(self, image: ImageId) -> list[ImageId]:
         """Return the images committed or built on top of `image`."""
         return self._indexed().children.get(image, [])
+
+    def forest(self) -> Forest:
+        """Return the images with their steps, computed at the first use after each change."""
+        if self._forest is None:
+            self._forest = Forest(self.images)
+        return self._forest
 
     def chains(self) -> Iterator[ChainId]:
         """Yield every layer that an image stands on; some more than once."""

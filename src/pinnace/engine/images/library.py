@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from msgspec.structs import replace
@@ -22,10 +22,22 @@ from pinnace.oci.reference import Reference
 
 @dataclass(frozen=True, slots=True)
 class Deleted:
-    """What a delete did; `reclaimed` in bytes."""
+    """What a delete did.
 
-    items: list[DeleteItem]
+    Attributes:
+        images: Names and images that went.
+        layers: Layers that went with them.
+        reclaimed: Bytes.
+    """
+
+    images: list[DeleteItem]
+    layers: list[DeleteItem]
     reclaimed: int
+
+    @property
+    def items(self) -> list[DeleteItem]:
+        """All of it, as the API lists it today."""
+        return [*self.images, *self.layers]
 
 
 class ImageLibrary:
@@ -96,17 +108,29 @@ class ImageLibrary:
             Conflict: Something stands against it.
         """
 
+        def decide() -> Deletion:
+            planner = DeletionPlanner(self.catalog, self._parts.users.containers_using)
+            return planner.plan(ref, force=force, prune=prune)
+
+        return await self.carry_out(decide)
+
+    async def carry_out(self, decide: Callable[[], Deletion]) -> Deleted:
+        """Decide upon a deletion and do it, with no other change in between.
+
+        Raises:
+            PinnaceError: What `decide` raises; nothing was done.
+        """
+
         async def alone() -> Deleted:
             async with self._changing:
-                planner = DeletionPlanner(self.catalog, self._parts.users.containers_using)
-                plan = planner.plan(ref, force=force, prune=prune)
+                plan = decide()
                 self._announce_untags(plan)
                 await self._store(plan.change())
                 for record in plan.delete:
                     self.announce("delete", record.id, record.id)
                 removed = await self._collect(plan.chains())
             layers = [DeleteItem(deleted=chain) for chain, _ in removed]
-            return Deleted([*plan.items, *layers], sum(size for _, size in removed))
+            return Deleted(plan.items, layers, sum(size for _, size in removed))
 
         return await asyncio.shield(asyncio.create_task(alone(), name="image delete"))
 

@@ -18,6 +18,7 @@ from pinnace.engine.images.catalog import Catalog
 from pinnace.engine.images.changes import apply_changes
 from pinnace.engine.images.importing import import_archive, import_download
 from pinnace.engine.images.library import ImageLibrary
+from pinnace.engine.images.lineage import Lineage
 from pinnace.engine.images.make import EMPTY_DIFF_ID, Step, child_config
 from pinnace.engine.images.origin import image_origin
 from pinnace.engine.images.parts import ImageParts, ImageUsers, Offload, Publish
@@ -90,6 +91,7 @@ class ImageService:
             host=host,
         )
         self._library = ImageLibrary(self._parts, state)
+        self.lineage = Lineage(self._parts, self._library)
 
     @property
     def catalog(self) -> Catalog:
