@@ -22,6 +22,7 @@ from pinnace.model.image import ImageLayer
 from pinnace.oci.descriptor import (
     DOCKER_CONFIG,
     DOCKER_LAYER,
+    DOCKER_LIST,
     DOCKER_MANIFEST,
     OCI_CONFIG,
     OCI_LAYER,
@@ -412,3 +413,93 @@ async def test_a_damaged_layer_is_not_pushed(host):
     with pytest.raises(InvalidParameter, match="damaged"):
         await host.push()
     assert host.shelf().tags == {}
+
+
+class Indexed:
+    """An image pulled by an index of two platforms from `localhost:5000/origin`."""
+
+    def __init__(self, host):
+        blobs = [gzip.compress(tar, 1, mtime=7) for tar in (LOWER, UPPER)]
+        self.manifest = manifest_of(blobs)
+        self.other_blob, self.other_config = b"layer for arm", b'{"architecture": "arm64"}'
+        self.other = json.dumps(
+            {
+                "schemaVersion": 2,
+                "mediaType": DOCKER_MANIFEST,
+                "config": _described(DOCKER_CONFIG, self.other_config),
+                "layers": [_described(DOCKER_LAYER, self.other_blob)],
+            }
+        ).encode()
+        self.index = json.dumps(
+            {
+                "schemaVersion": 2,
+                "mediaType": DOCKER_LIST,
+                "manifests": [
+                    _described(DOCKER_MANIFEST, self.manifest),
+                    _described(DOCKER_MANIFEST, self.other),
+                ],
+            }
+        ).encode()
+        self.digest = sha256_digest(self.index)
+        for blob in blobs:
+            host.content.ingest(io.BytesIO(blob))
+        host.content.ingest(io.BytesIO(self.index))
+
+    async def pulled(self, host, name="localhost:5000/origin"):
+        """Store it as pulled from `name`, tagged as `REPOSITORY:1` and with its old name."""
+        image = await host.add("1", f"{name}:1", manifest=self.manifest)
+        change = ImageChange(set_digests={f"{name}@{self.digest}": image})
+        await host.library.apply(change)
+        shelf = host.shelf(name)
+        for blob in (self.other_blob, self.other_config):
+            shelf.put_blob(blob)
+        shelf.put_manifest(self.other, DOCKER_MANIFEST, sha256_digest(self.other))
+        return image
+
+
+def _described(kind, content):
+    return {"mediaType": kind, "digest": sha256_digest(content), "size": len(content)}
+
+
+async def test_an_index_goes_back_to_where_it_came_from(host):
+    indexed = Indexed(host)
+    await indexed.pulled(host)
+    messages = await host.push("localhost:5000/origin", "1")
+    assert host.shelf("localhost:5000/origin").tags == {"1": indexed.digest}
+    assert messages[-1]["aux"]["Digest"] == indexed.digest
+
+
+async def test_a_neighbour_takes_over_the_other_platforms_of_an_index(host):
+    indexed = Indexed(host)
+    image = await indexed.pulled(host)
+    await host.push()
+    shelf = host.shelf()
+    assert shelf.tags == {"1": indexed.digest}
+    assert shelf.manifests[indexed.digest].content == indexed.index
+    assert sha256_digest(indexed.other) in shelf.manifests
+    assert sha256_digest(indexed.other_blob) in shelf.blobs
+    assert host.library.catalog.digests[f"{REPOSITORY}@{indexed.digest}"] == image
+
+
+@pytest.mark.parametrize("reason", ["elsewhere", "not mounted", "gone"])
+async def test_the_platforms_manifest_goes_when_the_rest_of_its_index_cannot(host, reason):
+    indexed = Indexed(host)
+    origin = "registry.example/origin" if reason == "elsewhere" else "localhost:5000/origin"
+    await indexed.pulled(host, origin)
+    host.registries.may_mount = reason != "not mounted"
+    if reason == "gone":
+        host.shelf(origin).manifests.clear()
+    messages = await host.push()
+    assert host.shelf().tags == {"1": sha256_digest(indexed.manifest)}
+    told = [m["aux"] for m in messages if "aux" in m]
+    assert told[0]["manifestPushedInsteadOfIndex"] is True
+    assert told[0]["originalIndex"]["digest"] == indexed.digest
+    assert told[1]["Digest"] == sha256_digest(indexed.manifest)
+
+
+async def test_a_platform_asked_for_goes_without_its_index(host):
+    indexed = Indexed(host)
+    await indexed.pulled(host)
+    messages = await host.push(platform=Platform())
+    assert host.shelf().tags == {"1": sha256_digest(indexed.manifest)}
+    assert len([m for m in messages if "aux" in m]) == 1

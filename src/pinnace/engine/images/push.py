@@ -11,6 +11,8 @@ from collections.abc import AsyncIterator, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+import msgspec
+
 from pinnace.contracts.image_store import ImageChange
 from pinnace.contracts.registry import Credentials, Registries, Repository
 from pinnace.engine.images.bridge import Message, Progress
@@ -24,6 +26,7 @@ from pinnace.engine.images.push_forms import (
     original_manifest,
     push_target,
 )
+from pinnace.engine.images.push_index import IndexPusher, find_index
 from pinnace.engine.images.push_layers import LayerPusher, UploadSlots, label
 from pinnace.model.image import ImageRecord
 from pinnace.oci.descriptor import Descriptor
@@ -32,29 +35,6 @@ from pinnace.oci.platform import Platform
 from pinnace.oci.reference import Reference
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class PushRequest:
-    """What a client wants to push.
-
-    Attributes:
-        target: A repository with all its tags, or one tag.
-        platform: Insist on it; None: as the image is.
-        credentials: Of the client, for the registry.
-    """
-
-    target: Reference
-    platform: Platform | None
-    credentials: Credentials
-
-
-@dataclass(frozen=True, slots=True)
-class _Pushed:
-    """An image in a registry, by its manifest."""
-
-    manifest: Descriptor
-    content: bytes
 
 
 class Pusher:
@@ -87,9 +67,11 @@ class Pusher:
 
         Cancelled: what travels is given up; the registry keeps the blobs it has completely.
         """
-        request = PushRequest(push_target(name, tag), platform, credentials)
+        target = push_target(name, tag)
         progress = Progress()
-        task = asyncio.create_task(self._push(request, progress), name="image push")
+        task = asyncio.create_task(
+            self._push(target, platform, credentials, progress), name="image push"
+        )
         try:
             async for message in progress:
                 yield message
@@ -98,52 +80,80 @@ class Pusher:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
-    async def _push(self, request: PushRequest, progress: Progress) -> None:
-        target = request.target
-        repository_name = target.without_tag().without_digest()
+    async def _push(
+        self,
+        target: Reference,
+        platform: Platform | None,
+        credentials: Credentials,
+        progress: Progress,
+    ) -> None:
+        bare = target.without_tag().without_digest()
         try:
-            progress.say(
-                {"status": f"The push refers to repository [{repository_name.familiar()}]"}
-            )
-            images = chosen_images(self._library.catalog, target, request.platform)
+            progress.say({"status": f"The push refers to repository [{bare.familiar()}]"})
+            images = chosen_images(self._library.catalog, target, platform)
             chains = [layer.chain for _, record in images for layer in record.layers]
             with self._library.leases.hold(chains):
                 async with self._registries.repository(
-                    target.name, request.credentials, push=True
+                    target.name, credentials, push=True
                 ) as repository:
+                    indexes = IndexPusher(self._registries, repository, credentials)
+                    push = _Push(self._parts, self._library, self._slots, progress, repository)
                     for name, record in images:
-                        pushed = await self._push_image(repository, name, record, progress)
-                        await self._keep(name, record, pushed)
+                        await push.image(name, record, indexes if platform is None else None)
             self._announce(target, images[0][1])
         finally:
             progress.end()
 
-    async def _push_image(
-        self, repository: Repository, name: Reference, record: ImageRecord, progress: Progress
-    ) -> _Pushed:
-        pushed = await self._place(repository, record, progress)
-        tag = name.tag or ""
-        manifest = pushed.manifest
-        digest = await repository.put_manifest(pushed.content, manifest.media_type, tag)
-        progress.say({"status": f"{tag}: digest: {digest} size: {manifest.size}"})
-        aux = {"Tag": tag, "Digest": digest, "Size": manifest.size}
-        progress.say({"progressDetail": {}, "aux": aux})
-        return pushed
+    def _announce(self, target: Reference, record: ImageRecord) -> None:
+        labels = record.config.labels or {}
+        name = target.without_tag().familiar()
+        self._parts.publish("image", "push", target.familiar(), {**labels, "name": name})
 
-    async def _place(
-        self, repository: Repository, record: ImageRecord, progress: Progress
-    ) -> _Pushed:
+
+@dataclass(frozen=True, slots=True)
+class _Pushed:
+    """An image in a registry, by its manifest or index."""
+
+    manifest: Descriptor
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class _Push:
+    """One client's push to one repository."""
+
+    parts: ImageParts
+    library: ImageLibrary
+    slots: UploadSlots
+    progress: Progress
+    repository: Repository
+
+    async def image(
+        self, name: Reference, record: ImageRecord, indexes: IndexPusher | None
+    ) -> None:
+        """Push one image under one tag; without `indexes` it goes without the index it came by."""
+        pushed = await self._place(record)
+        if indexes is not None:
+            pushed = await self._widen(name, record, pushed, indexes)
+        tag, manifest = name.tag or "", pushed.manifest
+        digest = await self.repository.put_manifest(pushed.content, manifest.media_type, tag)
+        self.progress.say({"status": f"{tag}: digest: {digest} size: {manifest.size}"})
+        aux = {"Tag": tag, "Digest": digest, "Size": manifest.size}
+        self.progress.say({"progressDetail": {}, "aux": aux})
+        named = ImageChange(set_digests={f"{name.name}@{digest}": record.id})
+        await self.library.apply_to(record.id, named)
+
+    async def _place(self, record: ImageRecord) -> _Pushed:
         """Bring config and layers into the repository; return the manifest that fits them."""
-        stored = await self._parts.store.manifest_bytes(record.id)
+        stored = await self.parts.store.manifest_bytes(record.id)
         original = original_manifest(record, stored)
         form = form_of(record)
         for layer in reversed(record.layers):
-            progress.say(step("Preparing", label(layer)))
-        pusher = LayerPusher(self._parts, repository, form, slots=self._slots, progress=progress)
+            self.progress.say(step("Preparing", label(layer)))
         config, *layers = await together(
             [
-                self._place_config(repository, form, record),
-                *place_layers(pusher, record, original.layers if original else ()),
+                self._place_config(form, record),
+                *self._place_layers(form, record, original.layers if original else ()),
             ]
         )
         if original and stored and record.manifest and layers == original.layers:
@@ -154,38 +164,50 @@ class Pusher:
             Descriptor(media_type=form.manifest, digest=digest, size=len(content)), content
         )
 
-    async def _place_config(
-        self, repository: Repository, form: Form, record: ImageRecord
-    ) -> Descriptor:
-        content = await self._parts.store.config_bytes(record.id)
+    def _place_layers(
+        self, form: Form, record: ImageRecord, wanted: Sequence[Descriptor]
+    ) -> list[Coroutine[object, object, Descriptor]]:
+        """Return the work of placing every layer, lowest first; `wanted` are forms to prefer."""
+        pusher = LayerPusher(
+            self.parts, self.repository, form, slots=self.slots, progress=self.progress
+        )
+        work = []
+        for number, layer in enumerate(record.layers):
+            below = record.layers[number - 1].chain if number else None
+            work.append(pusher.place(layer, below, wanted[number] if wanted else None))
+        return work
+
+    async def _place_config(self, form: Form, record: ImageRecord) -> Descriptor:
+        content = await self.parts.store.config_bytes(record.id)
         digest = Digest(record.id)
         descriptor = Descriptor(media_type=form.config, digest=digest, size=len(content))
-        async with self._slots.layers.hold(f"{repository.name} {digest}"):
-            if not await repository.has_blob(digest):
-                await repository.upload_blob(descriptor, functools.partial(_from, content))
+        async with self.slots.layers.hold(f"{self.repository.name} {digest}"):
+            if not await self.repository.has_blob(digest):
+                await self.repository.upload_blob(descriptor, functools.partial(_from, content))
         return descriptor
 
-    async def _keep(self, name: Reference, record: ImageRecord, pushed: _Pushed) -> None:
-        """Remember the digest the image has in the registry, unless the image is gone."""
-        digest = f"{name.name}@{pushed.manifest.digest}"
-        change = ImageChange(set_digests={digest: record.id})
-        await self._library.apply_to(record.id, change)
-
-    def _announce(self, target: Reference, record: ImageRecord) -> None:
-        labels = record.config.labels or {}
-        name = target.without_tag().familiar()
-        self._parts.publish("image", "push", target.familiar(), {**labels, "name": name})
-
-
-def place_layers(
-    pusher: LayerPusher, record: ImageRecord, wanted: Sequence[Descriptor]
-) -> list[Coroutine[object, object, Descriptor]]:
-    """Return the work of placing every layer, lowest first; `wanted` are forms to prefer."""
-    work = []
-    for number, layer in enumerate(record.layers):
-        below = record.layers[number - 1].chain if number else None
-        work.append(pusher.place(layer, below, wanted[number] if wanted else None))
-    return work
+    async def _widen(
+        self, name: Reference, record: ImageRecord, pushed: _Pushed, indexes: IndexPusher
+    ) -> _Pushed:
+        """Return the index the image was pulled by if the repository can have all of it."""
+        digests = self.library.catalog.digests
+        index = await find_index(self.parts, digests, record, name)
+        if index is None:
+            return pushed
+        manifest = pushed.manifest
+        if manifest == record.manifest:
+            put = self.repository.put_manifest
+            await put(pushed.content, manifest.media_type, manifest.digest)
+            if await indexes.complete(index, manifest.digest):
+                return _Pushed(index.descriptor, index.content)
+        # As newer engines tell it, so that the Docker CLI explains it.
+        told = {
+            "manifestPushedInsteadOfIndex": True,
+            "originalIndex": msgspec.to_builtins(index.descriptor),
+            "selectedManifest": msgspec.to_builtins(manifest),
+        }
+        self.progress.say({"progressDetail": {}, "aux": told})
+        return pushed
 
 
 async def together(work: Sequence[Coroutine[object, object, T]]) -> list[T]:
