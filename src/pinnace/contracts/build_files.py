@@ -93,12 +93,14 @@ class Selection:
         base: Path of the entry itself in its tree.
         is_directory: Its content is copied, not itself.
         entries: The file's own entry, or everything below the directory.
+        sum: Of the directory itself; "" for the top of a tree.
     """
 
     name: str
     base: str
     is_directory: bool
     entries: Sequence[SourceEntry]
+    sum: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +112,7 @@ class CopyJob:
         owner: `user[:group]` by the root's own files; "": 0:0; None: as the entries say.
         mode: Permission bits of everything copied, octal or symbolic; "": as the entries say.
         unpack: Files that are archives are unpacked into the target instead.
-        contents: Files made here, by name, besides the selections.
+        mtime_ns: No time that is copied is later; None: they stay as they are.
     """
 
     origin: Origin

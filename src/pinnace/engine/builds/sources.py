@@ -1,0 +1,226 @@
+"""What COPY, ADD and bind mounts read: sources resolved in a tree, and their digests.
+
+The tree is a context's index or an image's mounted files; the rules are the same. Names and texts:
+Docker's classic builder (moby, builder/dockerfile/copy.go).
+"""
+
+import hashlib
+import posixpath
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from pinnace.contracts.build_files import Selection, SourceEntry, SourceTree
+from pinnace.errors import InvalidParameter, NotFound
+
+_WILDCARDS = re.compile(r"[*?\[\\]")
+Excluded = Callable[[str], bool]
+
+
+def _nothing(_path: str) -> bool:
+    return False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceRules:
+    """How sources are resolved.
+
+    Attributes:
+        missing: What is said of a missing file before its path.
+        parents: Keep the directories that a source is written with.
+        is_excluded: Tells of a path below the tree's root whether `--exclude` leaves it out.
+    """
+
+    missing: str = ""
+    parents: bool = False
+    is_excluded: Excluded = _nothing
+
+
+def select(tree: SourceTree, spec: str, rules: SourceRules) -> list[Selection]:
+    """Return what one source word names, patterns resolved; blocks with an image's tree.
+
+    Raises:
+        InvalidParameter: It names nothing; a pattern that matches nothing is no error.
+    """
+    path = _cleaned(spec)
+    if not _WILDCARDS.search(path):
+        return [_selection(tree, path, spec, rules)]
+    found = _matches(tree, "", path.split("/"))
+    return [
+        _selection(tree, match, match, rules) for match in found if not rules.is_excluded(match)
+    ]
+
+
+def shown_sum(selections: Sequence[Selection]) -> str:
+    """Return the sum that Docker's history shows: `file:…`, `dir:…` or `multi:…`."""
+    sums = [_shown(selection) for selection in selections]
+    return sums[0] if len(sums) == 1 else "multi:" + _joined(sums)
+
+
+def content_digest(selections: Iterable[Selection]) -> str:
+    """Return a digest of everything that copying reads: names, attributes, links and content.
+
+    Times do not count. The encoding is unambiguous, unlike that of the sums which it covers.
+    """
+    total = hashlib.sha256()
+    for selection in selections:
+        length = len(selection.base) + 1 if selection.base else 0
+        entries = [
+            (
+                entry.path[length:] if selection.is_directory else "",
+                entry.kind,
+                entry.mode,
+                entry.uid,
+                entry.gid,
+                entry.size,
+                entry.link,
+                entry.device,
+                sorted(entry.xattrs.items()),
+                entry.sum,
+                entry.inode,
+            )
+            for entry in selection.entries
+        ]
+        total.update(msgspec.msgpack.encode((selection.name, selection.is_directory, entries)))
+    return total.hexdigest()
+
+
+def _selection(tree: SourceTree, path: str, spec: str, rules: SourceRules) -> Selection:
+    base = tree.resolve(path)
+    if base is None:
+        shown = path or "."
+        raise InvalidParameter(f"{rules.missing}stat {shown}: file does not exist")
+    entry = _entry(tree, base)
+    name = posixpath.basename(path.rstrip("/")) or posixpath.basename(base)
+    if rules.parents:
+        name = _kept_parents(spec, path)
+    if entry.kind != "directory":
+        return Selection(name, base, is_directory=False, entries=[entry])
+    entries = [
+        one for one in tree.walk(base) if not rules.is_excluded(_in_spec(one.path, base, path))
+    ]
+    return Selection(
+        name if rules.parents else "",
+        base,
+        is_directory=True,
+        entries=entries,
+        sum=(entry.sum or base) if base else "",
+    )
+
+
+def _entry(tree: SourceTree, path: str) -> SourceEntry:
+    if not path:
+        return SourceEntry("", "directory")
+    try:
+        return tree.entry(path)
+    except NotFound as exc:
+        raise InvalidParameter(exc.message) from exc
+
+
+def _in_spec(path: str, base: str, spec: str) -> str:
+    """Return an entry's path as it is seen through the source, which may be a link."""
+    if base == spec:
+        return path
+    below = path[len(base) :].lstrip("/")
+    return f"{spec}/{below}" if spec else below
+
+
+def _kept_parents(spec: str, path: str) -> str:
+    """Return what `--parents` keeps of a source: all, or what follows its `/./`."""
+    marker = spec.find("/./")
+    if marker < 0 or spec.startswith("./"):
+        return path
+    cut = len(_cleaned(spec[:marker]).split("/")) if spec[:marker].strip("/") else 0
+    return "/".join(path.split("/")[cut:])
+
+
+def _cleaned(spec: str) -> str:
+    """Return the path below the root; `..` stops there, as links do."""
+    return posixpath.normpath("/" + spec).lstrip("/")
+
+
+def _matches(tree: SourceTree, above: str, parts: Sequence[str]) -> list[str]:
+    """Return the paths that match a pattern, part by part; links are not followed for it."""
+    part, rest = parts[0], parts[1:]
+    if not _WILDCARDS.search(part):
+        names = [part] if part in tree.children(above) else []
+    else:
+        is_match = _part_pattern(part).fullmatch
+        names = [name for name in tree.children(above) if is_match(name)]
+    paths = [f"{above}/{name}" if above else name for name in names]
+    if not rest:
+        return paths
+    return [match for path in paths for match in _matches(tree, path, rest)]
+
+
+def _part_pattern(part: str) -> "re.Pattern[str]":
+    """Compile one part of a pattern with the rules of Go's filepath.Match.
+
+    Raises:
+        InvalidParameter: It is malformed.
+    """
+    pieces, at = [""], 0  # what stands between stars
+    while at < len(part):
+        letter = part[at]
+        at += 1
+        if letter == "*":
+            pieces.append("")
+        elif letter == "?":
+            pieces[-1] += "."
+        elif letter == "[":
+            words, at = _class(part, at)
+            pieces[-1] += words
+        elif letter == "\\":
+            if at == len(part):
+                raise InvalidParameter("syntax error in pattern")
+            pieces[-1] += re.escape(part[at])
+            at += 1
+        else:
+            pieces[-1] += re.escape(letter)
+    return re.compile(_with_stars(pieces), re.DOTALL)
+
+
+def _with_stars(pieces: Sequence[str]) -> str:
+    """Join with stars so that matching never goes back before a piece that was found."""
+    first, *middle = pieces
+    if not middle:
+        return first
+    last = middle.pop()
+    return first + "".join(f"(?>.*?{piece})" for piece in middle if piece) + f".*{last}"
+
+
+def _class(part: str, at: int) -> tuple[str, int]:
+    negated = part[at : at + 1] == "^"
+    at += negated
+    made, start = "", at
+    while at < len(part) and (part[at] != "]" or at == start):
+        if part[at] == "\\":
+            at += 1
+        if at >= len(part):
+            break
+        made += "-" if part[at] == "-" else re.escape(part[at])
+        at += 1
+    if at >= len(part) or not made:
+        raise InvalidParameter("syntax error in pattern")
+    try:
+        re.compile(f"[{made}]")
+    except re.error as exc:
+        raise InvalidParameter("syntax error in pattern") from exc
+    return f"[{'^' if negated else ''}{made}]", at + 1
+
+
+def _shown(selection: Selection) -> str:
+    if not selection.is_directory:
+        return f"file:{selection.entries[0].sum}"
+    return "dir:" + _joined(sorted(_directory_sums(selection)))
+
+
+def _directory_sums(selection: Selection) -> list[str]:
+    own = [selection.sum] if selection.sum else []
+    return own + [entry.sum or entry.path for entry in selection.entries]
+
+
+def _joined(sums: Iterable[str]) -> str:
+    return hashlib.sha256(",".join(sums).encode("utf-8", "surrogateescape")).hexdigest()
