@@ -136,7 +136,7 @@ def test_changes_are_applied_in_order():
          "STOPSIGNAL SIGINT", "ONBUILD RUN x", "ENV old style value",
          "HEALTHCHECK --interval=5s --retries=2 CMD test -f /ok"],
     )  # fmt: skip
-    assert config.env == ["B=2", "A=3", "C=four five", "old=style value"]
+    assert config.env == ["A=3", "B=2", "C=four five", "old=style value"]
     assert config.labels == {"x": "y", "k": "v"}
     assert config.entrypoint == ["/e"]
     assert config.cmd == ["/bin/sh", "-c", "run it"]

@@ -11,7 +11,7 @@ from pinnace.errors import InvalidParameter
 CHANGES = frozenset(
     (
         *("CMD", "ENTRYPOINT", "ENV", "EXPOSE", "HEALTHCHECK", "LABEL"),
-        *("ONBUILD", "SHELL", "STOPSIGNAL", "USER", "VOLUME", "WORKDIR"),
+        *("ONBUILD", "STOPSIGNAL", "USER", "VOLUME", "WORKDIR"),
     )
 )
 """Instructions that `commit` and `import` accept."""

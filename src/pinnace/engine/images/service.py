@@ -332,6 +332,7 @@ class ImageService:
             InvalidParameter: A change or the name is bad.
         """
         reference = target_reference(repo, tag)
+        changed = apply_changes(config, changes)
         below = self.resolve(parent)
         base = await self._parts.store.config_bytes(below.id)
         step = Step(
@@ -348,7 +349,7 @@ class ImageService:
             chain, stat = await self._parts.offload(lambda: snapshots.commit(key, top))
             image = child_config(
                 base,
-                apply_changes(config, changes),
+                changed,
                 diff_id=stat.diff_id,
                 step=step,
                 platform=self._parts.host,
