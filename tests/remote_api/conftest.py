@@ -7,19 +7,17 @@ and everything else built on it, so a test speaks one version throughout.
 
 from __future__ import annotations
 
-import contextlib
-import socket
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.support import images, pinnaced
-from tests.support.engine import Engine, remove_root
-from tests.support.remote import BARE, VERSIONS, Remote
+from tests.support import images
+from tests.support.archives import file, tar_of
+from tests.support.remote import BARE, VERSIONS, Remote, started
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from tests.support.engine import Engine
 
 BRIDGE = "pnt27"
 SUBNET = "10.228.0.1/24"
@@ -37,21 +35,6 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "1.2" in numbers:
         numbers.append(BARE)
     metafunc.parametrize("api", numbers, indirect=True)
-
-
-@contextlib.contextmanager
-def started(name: str, *arguments: str, **options: Any) -> Iterator[tuple[Engine, int]]:
-    """Run a daemon with a TCP listener on loopback; yields it and its port."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    root = Path(tempfile.mkdtemp(prefix=f"pnt-{name}-", dir="/var/tmp"))
-    listen = f"--host=tcp://127.0.0.1:{port}"
-    try:
-        with pinnaced.start(root, arguments=(listen, *arguments), **options) as engine:
-            yield engine, port
-    finally:
-        remove_root(root)
 
 
 @pytest.fixture(scope="package")
@@ -131,6 +114,14 @@ class Containers:
         reply = self._api.get(f"/containers/{container}/json")
         assert reply.status == 200, reply.sent
         return reply.json()
+
+    def touch(self, container: str, name: str) -> None:
+        """Make an empty file in the root of a container, running or not."""
+        query = {"path": "/"}
+        reply = self._newest.call(
+            "PUT", f"/containers/{container}/archive", tar_of(file(name)), query=query
+        )
+        assert reply.status == 200, reply.sent
 
     def remove(self) -> None:
         """Remove everything made; what a test removed itself is no failure."""

@@ -5,16 +5,21 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
+import tempfile
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
+from tests.support import pinnaced
 from tests.support.api import dechunk
+from tests.support.engine import remove_root
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
-    from pathlib import Path
+
+    from tests.support.engine import Engine
 
 VERSIONS = ("1.0", "1.1", "1.2")
 BARE = "bare"  # a path without prefix on a TCP listener: 1.2 where 1.2 has the operation
@@ -211,3 +216,18 @@ def until(condition: Callable[[], Any], what: str, deadline_s: float = DEADLINE_
         assert time.monotonic() < end, f"{what} did not happen in {deadline_s} s"
         time.sleep(0.01)
     return found
+
+
+@contextlib.contextmanager
+def started(name: str, *arguments: str, **options: Any) -> Iterator[tuple[Engine, int]]:
+    """Run a daemon with a TCP listener on loopback; yields it and its port."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    root = Path(tempfile.mkdtemp(prefix=f"pnt-{name}-", dir="/var/tmp"))
+    listen = f"--host=tcp://127.0.0.1:{port}"
+    try:
+        with pinnaced.start(root, arguments=(listen, *arguments), **options) as engine:
+            yield engine, port
+    finally:
+        remove_root(root)
