@@ -96,6 +96,26 @@ class NetworkNotFound(NotFound):
         self.ref = ref
 
 
+class RegistryUnauthorized(Unauthorized):
+    """A registry refuses the credentials or wants some; our own API's caller is welcome."""
+
+
+class RegistryUnavailable(Unavailable):
+    """A registry cannot be reached, or keeps failing."""
+
+
+class RegistryNotFound(NotFound):
+    """A registry has no such repository, manifest or blob, or does not tell.
+
+    Attributes:
+        detail: The registry's own words.
+    """
+
+    def __init__(self, message: str, *, detail: str = "") -> None:
+        super().__init__(message)
+        self.detail = detail
+
+
 class RuntimeFailure(Internal):
     """The OCI runtime refused or failed.
 

@@ -11,6 +11,8 @@ from pinnace.errors import (
     NotModified,
     NotSupported,
     PinnaceError,
+    RegistryUnauthorized,
+    RegistryUnavailable,
     Unauthorized,
     Unavailable,
 )
@@ -21,6 +23,9 @@ PAGE_NOT_FOUND = "page not found"
 
 _STATUSES: tuple[tuple[type[PinnaceError], int], ...] = (
     (BodyTooLarge, 413),
+    # Clients take 401 for a question to their user, and 503 for ours.
+    (RegistryUnauthorized, 500),
+    (RegistryUnavailable, 500),
     (InvalidParameter, 400),
     (Unauthorized, 401),
     (Forbidden, 403),

@@ -27,6 +27,12 @@ def sha256_digest(content: bytes) -> Digest:
     return Digest("sha256:" + hashlib.sha256(content).hexdigest())
 
 
+def digest_of(content: bytes, like: Digest | None = None) -> Digest:
+    """Return the digest of `content` by the algorithm of another digest; sha256 for None."""
+    algorithm = like.partition(":")[0] if like else "sha256"
+    return Digest(f"{algorithm}:{hashlib.new(algorithm, content).hexdigest()}")
+
+
 def digest_hex(digest: Digest) -> str:
     """Return the hex part, which names files and directories."""
     return digest.partition(":")[2]

@@ -22,6 +22,8 @@ class RegistrySettings:
         attempts: How often a transfer is tried before it fails, at least 1.
         default_url: Base URL that stands in for Docker's registry and index; "": they themselves.
         user_agent: What registries are told of us.
+        stall_s: How long a registry may be silent, or slower than `low_water` on average.
+        low_water: Bytes per second.
     """
 
     mirrors: Sequence[str] = ()
@@ -31,3 +33,5 @@ class RegistrySettings:
     attempts: int = 5
     default_url: str = ""
     user_agent: str = "pinnace"
+    stall_s: float = 60.0
+    low_water: int = 1024
