@@ -14,6 +14,7 @@ import zstandard
 from tests.support.archives import file, folder, tar_of
 from tests.support.images import busybox_archive
 
+from pinnace.contracts.registry import TransferLimits
 from pinnace.contracts.snapshots import SnapshotKey
 from pinnace.engine.filters import Filters
 from pinnace.engine.images.service import ImageService
@@ -26,6 +27,7 @@ from pinnace.oci.platform import Platform
 from pinnace.state.db import Database
 from pinnace.state.images import SqliteImageStore
 from pinnace.state.layer_blobs import SqliteLayerBlobs
+from pinnace.testing.registry import FakeRegistries
 
 pytestmark = pytest.mark.root
 
@@ -63,6 +65,8 @@ class Host:
             content=self.content,
             layer_blobs=SqliteLayerBlobs(self.database),
             downloads=HttpDownloads(),
+            registries=FakeRegistries(),
+            limits=TransferLimits(),
             users=self.users,
             offload=functools.partial(asyncio.get_running_loop().run_in_executor, self.pool),
             publish=lambda *event: self.events.append(event),

@@ -18,6 +18,7 @@ from pinnace.contracts.control import HostFacts, SeccompChoice
 from pinnace.contracts.snapshots import Snapshots
 from pinnace.daemon.config import Config, ulimits
 from pinnace.daemon.images import image_service
+from pinnace.daemon.registries import registries
 from pinnace.daemon.roots import engine_id
 from pinnace.daemon.stores import RecordStore
 from pinnace.engine.containers import capabilities
@@ -50,6 +51,7 @@ from pinnace.engine.networks.service import NetworkService
 from pinnace.engine.system import EngineFacts, SystemService
 from pinnace.engine.volumes.service import VolumeService
 from pinnace.errors import Unavailable
+from pinnace.host.builds.files import HostBuildFiles
 from pinnace.host.netstack.stack import LinuxNetStack
 from pinnace.host.runtime.accounting import KernelAccounting
 from pinnace.host.runtime.bundles import HostBundles
@@ -144,6 +146,7 @@ class _Host:
     events: EventLog
     registry: ContainerRegistry
     snapshots: Snapshots
+    build_files: HostBuildFiles
     bundles: HostBundles
     cgroups: KernelCgroups
     runtimes: dict[str, Runtime]
@@ -176,6 +179,7 @@ async def compose(config: Config, tasks: Tasks, *, api_ports: Sequence[int]) -> 
         events=host.events,
         offload=host.workers,
         transfer=Workers(_TRANSFERS),
+        registries=registries(config),
     )
     volumes = VolumeService(
         VolumeDirectories(Path(config.data_root) / "volumes"),
@@ -206,6 +210,7 @@ async def _host(config: Config, tasks: Tasks, api_ports: Sequence[int]) -> _Host
         events=EventLog(await database.write(state.recent_events)),
         registry=ContainerRegistry(store, (container for container, _ in stored)),
         snapshots=snapshots,
+        build_files=HostBuildFiles(data_root, exec_root, snapshots),
         bundles=HostBundles(data_root, exec_root, snapshots),
         cgroups=KernelCgroups(),
         runtimes=await _runtimes(config, exec_root),
@@ -314,6 +319,7 @@ def _engine(
         stats=StatsService(registry, accounting, layout),
         top=TopService(registry, accounting, layout, publish),
         images=images,
+        insertion=images.insertion(host.build_files),
         volumes=volumes,
         networks=networks,
         events=host.events,

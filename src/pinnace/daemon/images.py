@@ -5,8 +5,10 @@ import platform as machine
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from pinnace.contracts.registry import Registries
 from pinnace.contracts.snapshots import Snapshots
 from pinnace.daemon.config import Config
+from pinnace.daemon.registries import transfer_limits
 from pinnace.engine.containers.registry import ContainerRegistry
 from pinnace.engine.events import EventLog
 from pinnace.engine.images.parts import Offload
@@ -31,6 +33,7 @@ async def image_service(
     events: EventLog,
     offload: Offload,
     transfer: Offload,
+    registries: Registries,
 ) -> ImageService:
     """Return the image service, with what the database holds.
 
@@ -42,6 +45,7 @@ async def image_service(
         events: Takes events.
         offload: Runs short blocking work.
         transfer: Runs work that waits for clients and registries.
+        registries: Where images are pulled from and pushed to.
     """
     store = SqliteImageStore(database)
     return ImageService(
@@ -58,6 +62,8 @@ async def image_service(
                 none_for=config.proxies.no_proxy,
             )
         ),
+        registries=registries,
+        limits=transfer_limits(config),
         users=ImageUsers(containers),
         offload=offload,
         transfer=transfer,

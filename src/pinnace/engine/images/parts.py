@@ -8,6 +8,7 @@ from pinnace.contracts.content import Content
 from pinnace.contracts.downloads import Downloads
 from pinnace.contracts.image_store import ImageStore
 from pinnace.contracts.layer_blobs import LayerBlobs
+from pinnace.contracts.registry import Registries, TransferLimits
 from pinnace.contracts.snapshots import Snapshots
 from pinnace.model.record import ImageId
 from pinnace.oci.chain import ChainId
@@ -56,6 +57,8 @@ class ImageParts:
         content: Holds blobs and receives archives.
         layer_blobs: Remembers layers in the form registries keep them.
         downloads: Fetches what is imported from elsewhere.
+        registries: Where images are pulled from and pushed to.
+        limits: How many layers are transferred at a time.
         users: Containers that use an image.
         offload: Runs short blocking work.
         transfer: Runs work that waits for clients; a pool of its own, or slow clients could keep
@@ -69,6 +72,8 @@ class ImageParts:
     content: Content
     layer_blobs: LayerBlobs
     downloads: Downloads
+    registries: Registries
+    limits: TransferLimits
     users: ImageUsers
     offload: Offload
     transfer: Offload

@@ -6,10 +6,12 @@ from contextlib import AbstractContextManager, aclosing
 
 from msgspec.structs import replace
 
+from pinnace.contracts.build_files import BuildFiles
 from pinnace.contracts.content import Content
 from pinnace.contracts.downloads import Downloads
 from pinnace.contracts.image_store import ImageChange, ImageState, ImageStore
 from pinnace.contracts.layer_blobs import LayerBlobs
+from pinnace.contracts.registry import Registries, TransferLimits
 from pinnace.contracts.snapshots import SnapshotKey, Snapshots
 from pinnace.engine.filters import Filters
 from pinnace.engine.images import listing
@@ -17,6 +19,7 @@ from pinnace.engine.images.bridge import Message
 from pinnace.engine.images.catalog import Catalog
 from pinnace.engine.images.changes import apply_changes
 from pinnace.engine.images.importing import import_archive, import_download
+from pinnace.engine.images.insertion import Insertion
 from pinnace.engine.images.library import ImageLibrary
 from pinnace.engine.images.lineage import Lineage
 from pinnace.engine.images.make import EMPTY_DIFF_ID, Step, child_config
@@ -56,6 +59,8 @@ class ImageService:
         content: Holds blobs and receives archives.
         layer_blobs: Remembers layers in the form registries keep them.
         downloads: Fetches what is imported from elsewhere.
+        registries: Where images are pulled from and pushed to.
+        limits: How many layers are transferred at a time.
         users: Containers that use an image.
         offload: Runs short blocking work.
         transfer: Runs work that waits for clients; None: `offload` does.
@@ -72,6 +77,8 @@ class ImageService:
         content: Content,
         layer_blobs: LayerBlobs,
         downloads: Downloads,
+        registries: Registries,
+        limits: TransferLimits,
         users: ImageUsers,
         offload: Offload,
         publish: Publish,
@@ -84,6 +91,8 @@ class ImageService:
             content=content,
             layer_blobs=layer_blobs,
             downloads=downloads,
+            registries=registries,
+            limits=limits,
             users=users,
             offload=offload,
             transfer=transfer or offload,
@@ -97,6 +106,10 @@ class ImageService:
     def catalog(self) -> Catalog:
         """The images known now; to be read only."""
         return self._library.catalog
+
+    def insertion(self, files: BuildFiles) -> Insertion:
+        """Return what puts files into images, writing layers through `files`."""
+        return Insertion(self._parts, self._library, files)
 
     def resolve(self, ref: str) -> ImageRecord:
         """Return the image that `ref` (id, start of an id, or reference) means.
@@ -192,17 +205,29 @@ class ImageService:
         containers = {image: len(users.containers_using(image)) for image in self.catalog.images}
         return listing.disk_usage(self.catalog, containers)
 
-    async def tag(self, ref: str, repo: str, tag: str) -> None:
-        """Give an image one more name; the name may move from another image.
+    async def tag(self, ref: str, repo: str, tag: str, *, replace: bool = True) -> None:
+        """Give an image one more name.
+
+        Args:
+            ref: The image.
+            repo: Repository, possibly with a tag in it.
+            tag: "": that one, or `latest`.
+            replace: The name may move from another image.
 
         Raises:
             ImageNotFound: No such image.
             InvalidParameter: No such name can be given.
+            Conflict: Another image has the name.
         """
         record = self.resolve(ref)
         reference = target_reference(repo, tag)
         if reference is None:
             raise InvalidParameter("invalid reference format")
+        holder = self.catalog.find(reference)
+        if not replace and holder is not None and holder.id != record.id:
+            raise Conflict(
+                f"Conflict: Tag {reference.familiar()} is already set to {holder.id[7:19]}"
+            )
         await self._name(record, reference)
 
     async def delete(
