@@ -33,6 +33,14 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     subject: Descriptor | None = None
 
 
+class _ConfigType(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    media_type: str | None = None
+
+
+class _ConfigOnly(msgspec.Struct, frozen=True, kw_only=True):
+    config: _ConfigType = _ConfigType()
+
+
 class Index(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """An image index (Docker: manifest list)."""
 
@@ -110,6 +118,11 @@ def parse_manifest(content: bytes, media_type: str) -> Manifest:
         if not layer.is_layer():
             raise InvalidParameter(f"unsupported layer media type {layer.media_type!r}")
     return manifest
+
+
+def peek_config_type(content: bytes) -> str | None:
+    """Return what a manifest calls its config, before anything else is believed; None: nothing."""
+    return _decode(content, _ConfigOnly, "manifest").config.media_type
 
 
 def parse_index(content: bytes, media_type: str) -> Index:

@@ -10,6 +10,7 @@ from pinnace.errors import ImageNotFound, InvalidParameter
 from pinnace.model.image import ImageRecord
 from pinnace.model.record import ImageId
 from pinnace.oci.chain import ChainId
+from pinnace.oci.digest import Digest
 from pinnace.oci.reference import Reference, parse_reference
 
 _ID = re.compile(r"(?:sha256:)?([0-9a-f]{1,64})")
@@ -21,6 +22,7 @@ class _Index:
     tags: Mapping[ImageId, list[str]]
     digests: Mapping[ImageId, list[str]]
     children: Mapping[str, list[ImageId]]
+    layers: Mapping[Digest, ChainId]
 
 
 class Catalog:
@@ -104,13 +106,24 @@ class Catalog:
             for layer in record.layers:
                 yield layer.chain
 
+    def chain_of(self, diff_id: Digest) -> ChainId | None:
+        """Return a layer of this diff id that an image stands on, if any."""
+        return self._indexed().layers.get(diff_id)
+
+    def knows_digests_of(self, name: str) -> bool:
+        """Whether any image has a digest in the repository of this normalised name."""
+        return any(reference.startswith(f"{name}@") for reference in self.digests)
+
     def _indexed(self) -> _Index:
         """Return the images' names and children, computed once after each change."""
         if self._index is None:
             children: dict[str, list[ImageId]] = {}
+            layers: dict[Digest, ChainId] = {}
             for record in self.images.values():
                 children.setdefault(record.parent, []).append(record.id)
-            self._index = _Index(_familiar(self.tags), _familiar(self.digests), children)
+                layers.update((layer.diff_id, layer.chain) for layer in record.layers)
+            tags, digests = _familiar(self.tags), _familiar(self.digests)
+            self._index = _Index(tags, digests, children, layers)
         return self._index
 
     def _get(self, image: ImageId, ref: str) -> ImageRecord:

@@ -1,0 +1,163 @@
+"""The layers of one image, from a registry or from what is here, put on top of each other.
+
+All are staged first, in any order, and then placed in order. A pull that is cut short loses
+nothing that way: what is staged stays for the next attempt.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from pinnace.contracts.registry import Repository
+from pinnace.contracts.snapshots import LayerStat
+from pinnace.engine.images.bridge import Progress
+from pinnace.engine.images.layer_fetch import LayerFetcher, WantedLayer
+from pinnace.engine.images.library import ImageLibrary
+from pinnace.engine.images.parts import ImageParts
+from pinnace.engine.images.progress import counted, step
+from pinnace.engine.images.together import to_its_end, together
+from pinnace.errors import InvalidParameter, NotFound, Unavailable
+from pinnace.model.image import ImageLayer
+from pinnace.oci.chain import ChainId, chain_ids
+from pinnace.oci.digest import Digest
+
+_TRIES = 4  # others may take what is staged, so that it must be staged again
+
+
+class LayerPuller:
+    """Brings layers together. One per daemon.
+
+    Args:
+        parts: What images are made of.
+        library: The images; callers lease the layers there.
+        fetcher: Downloads.
+    """
+
+    def __init__(self, parts: ImageParts, library: ImageLibrary, fetcher: LayerFetcher) -> None:
+        self._parts = parts
+        self._library = library
+        self._fetcher = fetcher
+        self._placed: dict[Digest, ChainId] = {}
+
+    async def pull(
+        self, repository: Repository, layers: Sequence[WantedLayer], progress: Progress
+    ) -> list[ImageLayer]:
+        """Return the layers of an image, lowest first, all of them committed.
+
+        Args:
+            repository: Where they can be had.
+            layers: Lowest first; the caller has leased their chains, diff ids and blobs.
+            progress: Takes messages.
+
+        Raises:
+            InvalidParameter: A layer is not what the image config says, or hostile.
+            PinnaceError: The registry refuses or fails.
+        """
+        chains = chain_ids(layer.diff_id for layer in layers)
+        present = await self._present(chains)
+        for layer in layers[:present]:
+            progress.say(step("Already exists", layer.label))
+            await self._note_source(layer, repository)
+        for layer in layers[present:]:
+            progress.say(step("Pulling fs layer", layer.label))
+        unique = {layer.diff_id: layer for layer in layers[present:]}
+        await together(
+            [self._bring(repository, layer, progress) for layer in unique.values()],
+            name="layer pull",
+        )
+        pulled = []
+        try:
+            for number, layer in enumerate(layers):
+                below = chains[number - 1] if number else None
+                size = await self._place(repository, layer, below, chains[number], progress)
+                pulled.append(ImageLayer(chain=chains[number], diff_id=layer.diff_id, size=size))
+                if number >= present:
+                    progress.say(step("Pull complete", layer.label))
+        finally:
+            self._forget(dict(zip((layer.diff_id for layer in layers), chains, strict=True)))
+        return pulled
+
+    async def _present(self, chains: Sequence[ChainId]) -> int:
+        """Return how many of the layers, from the lowest, are committed."""
+        snapshots = self._parts.snapshots
+
+        def count() -> int:
+            below = (n for n in range(len(chains), 0, -1) if snapshots.has_layer(chains[n - 1]))
+            return next(below, 0)
+
+        return await self._parts.offload(count)
+
+    async def _note_source(self, layer: WantedLayer, repository: Repository) -> None:
+        known = await self._parts.layer_blobs.by_digest(layer.descriptor.digest)
+        if known is not None and known.diff_id == layer.diff_id:
+            await self._parts.layer_blobs.remember(known, source=repository.name)
+
+    async def _bring(self, repository: Repository, layer: WantedLayer, progress: Progress) -> None:
+        """See to it that the layer is staged."""
+        snapshots, diff_id = self._parts.snapshots, layer.diff_id
+        if await self._parts.offload(lambda: snapshots.has_staged(diff_id)):
+            progress.say(step("Download complete", layer.label))
+            return
+        if await self._copy(diff_id):
+            progress.say(step("Already exists", layer.label))
+            return
+        stat = await self._fetcher.stage(repository, layer, progress)
+        if stat.diff_id != diff_id:
+            await self._drop(stat)
+            raise InvalidParameter("layers from manifest don't match image configuration")
+
+    async def _drop(self, stat: LayerStat) -> None:
+        """Remove from the stage what nobody else waits for."""
+        leases, remove = self._library.leases, self._parts.snapshots.remove_staged
+        await self._parts.offload(lambda: leases.unless_held(stat.diff_id, remove))
+
+    async def _copy(self, diff_id: Digest) -> bool:
+        """Stage a layer that is committed on another stack; tell whether there is one."""
+        twin = self._placed.get(diff_id) or self._library.catalog.chain_of(diff_id)
+        if twin is None:
+            return False
+        content, snapshots = self._parts.content, self._parts.snapshots
+
+        def copy() -> None:
+            with content.spool(lambda sink: snapshots.export_layer(twin, None, sink)) as spooled:
+                spooled.file.seek(0)
+                snapshots.stage_layer(spooled.file, diff_id=diff_id)
+
+        with self._library.leases.hold([twin]):
+            try:
+                await to_its_end(self._parts.transfer(copy))
+            except NotFound:
+                return False  # gone meanwhile
+        return True
+
+    async def _place(
+        self,
+        repository: Repository,
+        layer: WantedLayer,
+        below: ChainId | None,
+        chain: ChainId,
+        progress: Progress,
+    ) -> int:
+        """Commit the layer on top of `below`; return its size."""
+        snapshots, diff_id = self._parts.snapshots, layer.diff_id
+
+        def place() -> LayerStat:
+            if snapshots.has_layer(chain):
+                return snapshots.layer_stat(chain)
+            size = layer.descriptor.size
+            progress.show(counted("Extracting", layer.label, size, size))
+            return snapshots.adopt_layer(below, diff_id)[1]
+
+        for _ in range(_TRIES):
+            try:
+                stat = await to_its_end(self._parts.transfer(place))
+            except NotFound:
+                # Twice in this image, or taken for another one.
+                await self._bring(repository, layer, progress)
+                continue
+            self._placed[diff_id] = chain
+            return stat.size
+        raise Unavailable(f"layer {diff_id} was taken by other pulls again and again")
+
+    def _forget(self, placed: Mapping[Digest, ChainId]) -> None:
+        for diff_id, chain in placed.items():
+            if self._placed.get(diff_id) == chain:
+                del self._placed[diff_id]
