@@ -39,6 +39,7 @@ COMMANDS = {
     "cp": ("copy", "copy files from or to a container"),
     "images": ("images", "list images"),
     "pull": ("pull", "pull an image from a registry"),
+    "push": ("push", "push an image to a registry"),
     "load": ("images", "load images from an archive"),
     "save": ("images", "save images to an archive"),
     "tag": ("images", "give an image another reference"),

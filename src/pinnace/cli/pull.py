@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
+from pinnace.cli.credentials import auth_headers
 from pinnace.cli.progress import show_progress
 
 if TYPE_CHECKING:
@@ -61,7 +62,9 @@ async def pull_image(
         "platform": platform,
     }
     out = sys.stderr if to_stderr else sys.stdout
-    async with await context.engine.open("POST", "/images/create", query=query) as response:
+    async with await context.engine.open(
+        "POST", "/images/create", query=query, headers=auth_headers(name)
+    ) as response:
         json = context.json and not to_stderr
         await show_progress(response.lines(), out, json=json, quiet=quiet)
 
