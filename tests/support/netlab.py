@@ -98,6 +98,15 @@ class Server:
         self.socket.close()
 
 
+def _pin_own(path: Path) -> None:
+    """Keep the calling thread's network namespace at a path."""
+    namespace = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        pin(path, namespace)
+    finally:
+        os.close(namespace)
+
+
 class Lab:
     """Two namespaces and the tools to act in them."""
 
@@ -109,7 +118,7 @@ class Lab:
 
     def build(self) -> None:
         for path in (self.host, self.outside):
-            in_namespace(None, lambda path=path: pin(path))
+            in_namespace(None, lambda path=path: _pin_own(path))
             self.run(path, "ip", "link", "set", "lo", "up")
         # A link moves by descriptor only; a process in the other namespace stands for it.
         holder = subprocess.Popen(

@@ -116,7 +116,26 @@ async def test_a_container_on_the_hosts_network_gets_nothing_of_its_own():
     assert not (await service.inspect("host")).containers
 
 
-STEPS = ["ensure_bridge", "reserve", "create_sandbox", "publish"]
+STEPS = ["ensure_bridge", "reserve", "create_sandbox", "add_endpoints", "publish"]
+
+
+async def test_what_was_begun_can_be_abandoned_at_any_time():
+    stack = FakeNetStack()
+    service = await a_ready_service(stack)
+    for steps in range(3):
+        attaching = await service.begin(a_request(bindings=WEB))
+        if steps > 0:
+            await attaching.open()
+        if steps > 1:
+            stack.fail_next("publish", Unavailable("broken"))
+            with pytest.raises(Internal):
+                await attaching.complete()
+        await attaching.abandon()
+        await attaching.abandon()
+        assert not any([stack.sandboxes, stack.reserved, stack.published])
+        assert service.attachment_of(attaching.attachment.container_id) is None
+    completed = await service.attach(a_request(bindings=WEB))
+    assert completed.endpoint.ip_address == "172.17.0.2"
 
 
 @pytest.mark.parametrize("step", STEPS)

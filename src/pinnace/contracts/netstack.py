@@ -102,8 +102,8 @@ class NetStack(Protocol):
     async def ensure_bridge(self, bridge: BridgeSpec) -> None:
         """Create or correct the bridge and its rules (NAT, isolation). Idempotent.
 
-        Cheap when nothing is to do, so that callers may ask before every endpoint; then it also
-        notices when somebody flushed the packet rules, and writes them again.
+        When nothing is to do it also notices that somebody flushed the packet rules, and writes
+        them again.
 
         Raises:
             Unavailable: nft or the kernel lacks what is needed; the message names it.
@@ -114,6 +114,10 @@ class NetStack(Protocol):
         """Remove the bridge and its rules. Idempotent."""
         ...
 
+    def sandbox_path(self, sandbox: str) -> str:
+        """Return where the namespace of this name is, or would be."""
+        ...
+
     async def create_sandbox(self, sandbox: str, endpoints: Sequence[EndpointSpec]) -> str:
         """Make a network namespace with lo and the endpoints up; return its path.
 
@@ -121,6 +125,16 @@ class NetStack(Protocol):
 
         Raises:
             AlreadyExists: `sandbox` is taken.
+        """
+        ...
+
+    async def add_endpoints(self, sandbox: str, endpoints: Sequence[EndpointSpec]) -> None:
+        """Give a sandbox endpoints, up. No link remains after a failure.
+
+        Bridges and rules that were ensured and that somebody removed are made again first.
+
+        Raises:
+            NotFound: No such sandbox.
         """
         ...
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
 from pinnace.contracts.netstack import BridgeSpec, EndpointSpec, Published
-from pinnace.errors import AlreadyExists, Conflict, PinnaceError, Unavailable
+from pinnace.errors import AlreadyExists, Conflict, NotFound, PinnaceError, Unavailable
 
 _ANY = IPv4Address("0.0.0.0")  # noqa: S104  compared with, not bound
 _FIRST_EPHEMERAL, _LAST_EPHEMERAL = 49153, 65535
@@ -59,7 +59,18 @@ class FakeNetStack:
         if sandbox in self.sandboxes:
             raise AlreadyExists(f"sandbox {sandbox} exists")
         self.sandboxes[sandbox] = tuple(endpoints)
+        return self.sandbox_path(sandbox)
+
+    def sandbox_path(self, sandbox: str) -> str:
+        """See `NetStack.sandbox_path`."""
         return f"/fake/netns/{sandbox}"
+
+    async def add_endpoints(self, sandbox: str, endpoints: Sequence[EndpointSpec]) -> None:
+        """See `NetStack.add_endpoints`."""
+        self._enter("add_endpoints")
+        if sandbox not in self.sandboxes:
+            raise NotFound(f"no sandbox {sandbox}")
+        self.sandboxes[sandbox] += tuple(endpoints)
 
     async def remove_sandbox(self, sandbox: str) -> None:
         """See `NetStack.remove_sandbox`."""

@@ -1,15 +1,54 @@
 """Connects containers with their networks when they start, and apart again when they end."""
 
+from dataclasses import dataclass
+
 from msgspec.structs import replace
 
 from pinnace.engine.containers.registry import ContainerRegistry
-from pinnace.engine.containers.runner import Connection
+from pinnace.engine.containers.runner import Connecting, Connection
+from pinnace.engine.networks.attaching import Attaching
 from pinnace.engine.networks.request import AttachRequest
 from pinnace.engine.networks.service import NetworkService
 from pinnace.errors import Conflict
 from pinnace.model.container import Container
 from pinnace.model.endpoint import EndpointSettings
 from pinnace.model.network import Attachment
+
+
+@dataclass(frozen=True, slots=True)
+class _Joined:
+    """A `runner.Connecting` with nothing to make: the network is another container's."""
+
+    connection: Connection
+
+    async def open(self) -> None:
+        """See `runner.Connecting`."""
+
+    async def complete(self) -> None:
+        """See `runner.Connecting`."""
+
+    async def abandon(self) -> None:
+        """See `runner.Connecting`."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Connecting:
+    """A `runner.Connecting` of a container with a network of its own, or the host's."""
+
+    connection: Connection
+    _attaching: Attaching
+
+    async def open(self) -> None:
+        """See `runner.Connecting`."""
+        await self._attaching.open()
+
+    async def complete(self) -> None:
+        """See `runner.Connecting`."""
+        await self._attaching.complete()
+
+    async def abandon(self) -> None:
+        """See `runner.Connecting`."""
+        await self._attaching.abandon()
 
 
 class Connector:
@@ -19,7 +58,7 @@ class Connector:
         self._networks = networks
         self._registry = registry
 
-    async def connect(self, container: Container) -> Connection:
+    async def connect(self, container: Container) -> Connecting:
         """See `runner.Networks`.
 
         Raises:
@@ -28,9 +67,9 @@ class Connector:
         """
         mode = container.host_config.network_mode
         if mode.startswith("container:"):
-            return self._joined(mode.removeprefix("container:"))
+            return _Joined(self._joined(mode.removeprefix("container:")))
         disabled = container.config.network_disabled
-        attachment = await self._networks.attach(
+        attaching = await self._networks.begin(
             AttachRequest(
                 container_id=container.id,
                 container_name=container.name,
@@ -42,11 +81,13 @@ class Connector:
                 publish_all=container.host_config.publish_all_ports,
             )
         )
-        return Connection(
+        attachment = attaching.attachment
+        connection = Connection(
             sandbox=attachment.sandbox_path,
             networks={} if disabled else {attachment.network: attachment.endpoint},
             ports=attachment.ports,
         )
+        return _Connecting(connection, attaching)
 
     def _joined(self, ref: str) -> Connection:
         other = self._registry.get(ref)

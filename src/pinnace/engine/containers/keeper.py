@@ -95,10 +95,11 @@ class Keeper:
             PinnaceError: It could not; the record says why, and nothing of the start remains.
         """
         await self._runner.settled(container.id)
-        await self._registry.put(container, intent="start")
         self._ended[container.id] = asyncio.Event()
         try:
-            started = await self._runner.start(container)
+            started = await self._runner.start(
+                container, record=lambda: self._registry.put(container, intent="start")
+            )
         except PinnaceError as exc:
             await self._start_failed(container, exc)
             raise

@@ -1,8 +1,4 @@
-"""Prepares everything a start needs of the host: files, control groups, the runtime's input.
-
-It comes in two parts, because what does not depend on the network is made while the network is
-being made: `lay_out` first, `describe` when both are there.
-"""
+"""Prepares everything a start needs of the host: files, control groups, the runtime's input."""
 
 from __future__ import annotations
 
@@ -33,15 +29,15 @@ RUNTIME_ENV = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
-    """What was made before the network is known.
+class Prepared:
+    """What was made.
 
     Attributes:
-        described: The runtime's input, with a network namespace of its own.
+        task: For the monitor.
         plan: Control groups; made already where they are the engine's.
     """
 
-    described: RuntimeSpec
+    task: TaskSpec
     plan: CgroupPlan
 
 
@@ -51,13 +47,17 @@ def identity_of(bundles: Bundles, container: Container, rootfs: str, user: str) 
 
 
 class Preparation:
-    """Makes the layout of a start; every method blocks."""
+    """Makes what a start needs; every method blocks."""
 
     def __init__(self, parts: RunnerParts) -> None:
         self._parts = parts
 
-    def lay_out(self, container: Container) -> Layout:
-        """Mount the root, look at what is in it, and make the control groups.
+    def prepare(self, container: Container, connection: Connection) -> Prepared:
+        """Mount the root, look at what is in it, and write what the runtime reads.
+
+        Args:
+            container: About to start.
+            connection: Where its network is, or will be.
 
         Raises:
             PinnaceError: Something the container needs is missing.
@@ -71,20 +71,15 @@ class Preparation:
         plan = self._plan(container, described)
         if own_cgroups:
             parts.cgroups.create(plan)
-        return Layout(described, plan)
-
-    def describe(self, container: Container, layout: Layout, connection: Connection) -> TaskSpec:
-        """Write what depends on the network and what `create` reads."""
-        parts = self._parts
         if self._network_owner(container).id == container.id:
             parts.bundles.write_etc(container.id, parts.etc_files(container, connection.networks))
-        described = spec.in_network(layout.described, connection.sandbox)
+        described = spec.in_network(described, connection.sandbox)
         bundle = parts.bundles.write_bundle_file(
             container.id, "config.json", msgspec.json.encode(described)
         ).parent
         runtime = parts.runtimes[container.host_config.runtime]
-        own_cgroups = self._has_own_cgroups(container)
-        return self._task(container, str(bundle), layout.plan, runtime, own_cgroups=own_cgroups)
+        task = self._task(container, str(bundle), plan, runtime, own_cgroups=own_cgroups)
+        return Prepared(task, plan)
 
     def _has_own_cgroups(self, container: Container) -> bool:
         runtime = self._parts.runtimes[container.host_config.runtime]

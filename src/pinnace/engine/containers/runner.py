@@ -26,7 +26,7 @@ from pinnace.contracts.monitor import Monitor
 from pinnace.contracts.snapshots import ChainId, Change, Snapshots
 from pinnace.engine.containers import cgroup_plan, spec
 from pinnace.engine.containers.orphans import OrphanClearing
-from pinnace.engine.containers.preparation import Preparation, identity_of
+from pinnace.engine.containers.preparation import Preparation, Prepared, identity_of
 from pinnace.engine.containers.registry import ContainerRegistry
 from pinnace.engine.containers.resources import block_paths, runtime_resources
 from pinnace.errors import PinnaceError, RuntimeFailure
@@ -37,8 +37,6 @@ from pinnace.model.record import ContainerId, ImageId
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-A = TypeVar("A")
-B = TypeVar("B")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,15 +54,40 @@ class Connection:
     ports: PortMap
 
 
+class Connecting(Protocol):
+    """A container on its way to its network; the steps are taken once each, in this order.
+
+    Attributes:
+        connection: What it will have; true from `complete` on.
+    """
+
+    @property
+    def connection(self) -> Connection:
+        """What the container will have."""
+        ...
+
+    async def open(self) -> None:
+        """Make the network namespace, which is all that the runtime needs."""
+        ...
+
+    async def complete(self) -> None:
+        """Make the links and publish the ports."""
+        ...
+
+    async def abandon(self) -> None:
+        """Instead of the remaining steps: take back what there is. Nothing after `complete`."""
+        ...
+
+
 class Networks(Protocol):
     """Connects containers with their networks."""
 
-    async def connect(self, container: Container) -> Connection:
-        """Make the sandbox and publish the ports; nothing remains after a failure."""
+    async def connect(self, container: Container) -> Connecting:
+        """Claim address and ports; nothing remains after a failure."""
         ...
 
     async def disconnect(self, container: Container) -> Container:
-        """Take both away; return the record without addresses. Idempotent."""
+        """Take network and ports away; return the record without addresses. Idempotent."""
         ...
 
     def renamed(self, container: Container) -> None:
@@ -184,8 +207,14 @@ class Runner:
 
     # Start
 
-    async def start(self, container: Container) -> Started:
+    async def start(
+        self, container: Container, *, record: Callable[[], Awaitable[object]]
+    ) -> Started:
         """Run the container's command.
+
+        Args:
+            container: Not running, and its last run cleared up.
+            record: Stores what is about to happen; done before there is a process.
 
         Raises:
             StartFailed: The command is missing or cannot be executed.
@@ -195,32 +224,48 @@ class Runner:
         parts = self._parts
         async with AsyncExitStack() as undo:
             undo.push_async_callback(self._undo, container)
-            connection, layout = await self._gather(
-                parts.networks.connect(container),
-                parts.offload(lambda: self._preparation.lay_out(container)),
-            )
-            task = await parts.offload(
-                lambda: self._preparation.describe(container, layout, connection)
+            connecting = await parts.networks.connect(container)
+            undo.push_async_callback(connecting.abandon)
+            connection = connecting.connection
+            prepared = await self._beside(
+                parts.offload(lambda: self._preparation.prepare(container, connection)),
+                connecting.open(),
+                record(),
             )
             try:
-                pid = await parts.monitor.create(task)
-                if layout.plan.after:
-                    parts.cgroups.apply(layout.plan.after)
+                pid = await self._create(container, prepared, connecting)
                 await parts.monitor.start(container.id)
             except RuntimeFailure as exc:
                 raise parts.explain(container.path, exc.message) from exc
             undo.pop_all()
         return Started(pid, connection.sandbox, connection.networks, connection.ports)
 
+    async def _create(
+        self, container: Container, prepared: Prepared, connecting: Connecting
+    ) -> int:
+        """Make the container's process while its links are made; return the process id."""
+        create = self._parts.monitor.create
+        if container.host_config.sysctls:  # which may name an interface
+            await connecting.complete()
+            pid = await create(prepared.task)
+        else:
+            pid = await self._beside(create(prepared.task), connecting.complete())
+        if prepared.plan.after:
+            self._parts.cgroups.apply(prepared.plan.after)
+        return pid
+
     @staticmethod
-    async def _gather(first: Awaitable[A], second: Awaitable[B]) -> tuple[A, B]:
-        """Await both, also when one fails, so that the undo finds no half-done work."""
-        one, two = await asyncio.gather(first, second, return_exceptions=True)
-        if isinstance(one, BaseException):
-            raise one
-        if isinstance(two, BaseException):
-            raise two
-        return one, two
+    async def _beside(awaited: Awaitable[T], *others: Awaitable[object]) -> T:
+        """Await all, also when one fails, so that the undo finds no half-done work.
+
+        Returns:
+            What the first one returned.
+        """
+        first = asyncio.ensure_future(awaited)
+        for one in await asyncio.gather(first, *others, return_exceptions=True):
+            if isinstance(one, BaseException):
+                raise one
+        return first.result()
 
     def identity(self, container: Container, rootfs: str, user: str) -> Identity:
         """Resolve a user of the container to ids; blocks."""

@@ -2,7 +2,7 @@
 
 import logging
 import secrets
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from ipaddress import IPv4Address, IPv4Interface
@@ -13,11 +13,18 @@ from msgspec.structs import replace
 from pinnace.contracts.netstack import BridgeSpec, EndpointSpec, NetStack, Published
 from pinnace.engine.filters import Filters
 from pinnace.engine.networks import publish
+from pinnace.engine.networks.attaching import (
+    Attaching,
+    address_of,
+    explained,
+    is_bridged,
+    published,
+    undoing,
+)
 from pinnace.engine.networks.ipam import AddressInUse, AddressPool, choose_gateway
 from pinnace.engine.networks.predefined import (
     BRIDGE,
     HOST,
-    NONE,
     NetworkConfig,
     inspect_record,
     predefined_networks,
@@ -30,11 +37,8 @@ from pinnace.engine.networks.request import (
     wanted_address,
 )
 from pinnace.errors import (
-    AlreadyExists,
-    Conflict,
     Forbidden,
     Internal,
-    InvalidParameter,
     NetworkNotFound,
     NotSupported,
     PinnaceError,
@@ -88,6 +92,7 @@ class NetworkService:
         self._attachments: dict[ContainerId, Attachment] = {}
         self._networks: dict[str, Network] = {}
         self._pool: AddressPool | None = None
+        self._has_bridge = False  # made; whoever removed it since is noticed by the stack
 
     async def setup(self, attachments: Iterable[Attachment] = ()) -> Sequence[str]:
         """Choose the default bridge's subnet, take running containers back, remove leftovers.
@@ -120,7 +125,7 @@ class NetworkService:
         trouble: list[str] = []
         for attachment in attachments:
             self._attachments[attachment.container_id] = attachment
-            if _is_bridged(attachment):
+            if is_bridged(attachment):
                 trouble += await self._take_back(attachment)
         return [*trouble, *await self.repair()]
 
@@ -140,10 +145,11 @@ class NetworkService:
         return done
 
     async def _repair(self) -> Sequence[str]:
+        self._has_bridge = False
         if self._bridged():
-            await self._stack.ensure_bridge(self._bridge_spec())
+            await self._ensure_bridge()
         sandboxes = [a.sandbox_id for a in self._attachments.values() if a.sandbox_path]
-        ports = [port for a in self._bridged() for port in _published(a)]
+        ports = [port for a in self._bridged() for port in published(a)]
         done = await self._stack.repair(sandboxes, ports)
         if not self._bridged():
             await self._stack.remove_bridge(self._config.bridge_name)
@@ -171,6 +177,23 @@ class NetworkService:
         Nothing remains after a failure.
 
         Raises:
+            PinnaceError: As `begin`, or the host refused.
+        """
+        attaching = await self.begin(request)
+        try:
+            await attaching.open()
+            await attaching.complete()
+        except BaseException:
+            await attaching.abandon()
+            raise
+        return attaching.attachment
+
+    async def begin(self, request: AttachRequest) -> Attaching:
+        """Claim a container's address and ports; the rest is up to the caller.
+
+        Nothing remains after a failure.
+
+        Raises:
             NetworkNotFound: No such network.
             InvalidParameter: A port or an address cannot be read, or is not for this network.
             Forbidden: The address asked for is somebody's.
@@ -178,16 +201,18 @@ class NetworkService:
         """
         network = self.get(request.network)
         check_request(request, network.name, addressed=network.name == BRIDGE)
-        if network.name == HOST:
-            attachment = self._placed(request, network, sandbox_path="")
-        elif network.name == NONE:
-            sandbox = await self._stack.create_sandbox(self._token(), [])
-            attachment = self._placed(request, network, sandbox_path=sandbox)
-        else:
-            attachment = await self._attach_to_bridge(request, network)
-        self._attachments[request.container_id] = attachment
-        self._tell("connect", attachment)
-        return attachment
+        if network.name == BRIDGE:
+            return await self._begin_on_bridge(request, network)
+        path = "" if network.name == HOST else self._stack.sandbox_path(self._token())
+        return Attaching(
+            request,
+            self._placed(request, network, sandbox_path=path),
+            stack=self._stack,
+            endpoints=(),
+            ports=(),
+            undo=AsyncExitStack(),
+            completed=self._completed,
+        )
 
     async def detach(self, attachment: Attachment) -> None:
         """Take a container's network away. Idempotent; every step is tried.
@@ -198,7 +223,7 @@ class NetworkService:
         known = self._attachments.get(attachment.container_id)
         if known is None or known.endpoint.endpoint_id != attachment.endpoint.endpoint_id:
             return  # detached before: its address and ports may be somebody else's by now
-        ports = _published(attachment)
+        ports = published(attachment)
         async with AsyncExitStack() as steps:
             steps.callback(self._tell, "disconnect", attachment)
             steps.callback(self._forget, attachment)
@@ -315,7 +340,7 @@ class NetworkService:
         if self._config.bip is not None:
             return self._config.bip
         for attachment in adopted:
-            if _is_bridged(attachment):
+            if is_bridged(attachment):
                 endpoint = attachment.endpoint
                 return IPv4Interface(f"{endpoint.gateway}/{endpoint.ip_prefix_len}")
         existing = await self._stack.bridge_address(self._config.bridge_name)
@@ -324,10 +349,10 @@ class NetworkService:
     async def _take_back(self, attachment: Attachment) -> Sequence[str]:
         trouble: list[str] = []
         try:
-            self._addresses().allocate(_address_of(attachment))
+            self._addresses().allocate(address_of(attachment))
         except PinnaceError as exc:
             trouble.append(f"{attachment.endpoint.ip_address}: {exc.message}")
-        for port in _published(attachment):
+        for port in published(attachment):
             try:
                 await self._stack.reserve(port.proto, port.host_ip, port.host_port)
             except PinnaceError as exc:
@@ -336,7 +361,7 @@ class NetworkService:
             log.warning("network of a running container: %s", sentence)
         return trouble
 
-    async def _attach_to_bridge(self, request: AttachRequest, network: Network) -> Attachment:
+    async def _begin_on_bridge(self, request: AttachRequest, network: Network) -> Attaching:
         wanted = publish.wanted_ports(
             request.bindings,
             request.exposed,
@@ -345,25 +370,39 @@ class NetworkService:
         )
         asked = wanted_address(request)
         endpoint_id, stack = self._token(), self._stack
-        try:
-            async with AsyncExitStack() as undo:
+        async with AsyncExitStack() as undo:
+            with explained(request, endpoint_id):
                 address = self._allocate(asked)
                 undo.callback(self._addresses().release, address)
                 mac = choose_mac(request, address)
-                await stack.ensure_bridge(self._bridge_spec())
+                await self._ensure_bridge()
                 ports = await publish.claim(stack, wanted, address)
-                undo.push_async_callback(_undo, partial(publish.release, stack, ports))
-                spec = self._endpoint_spec(endpoint_id, address, mac)
-                sandbox = self._token()
-                path = await stack.create_sandbox(sandbox, [spec])
-                undo.push_async_callback(_undo, partial(stack.remove_sandbox, sandbox))
-                await stack.publish(ports)
-                undo.pop_all()
-        except (InvalidParameter, AddressInUse):
-            raise
-        except PinnaceError as exc:
-            raise Internal(_setup_text(request, endpoint_id, exc)) from exc
-        placed = self._placed(request, network, sandbox_path=path, endpoint_id=endpoint_id)
+                undo.push_async_callback(undoing, partial(publish.release, stack, ports))
+            return Attaching(
+                request,
+                self._addressed(request, network, endpoint_id, address, mac, ports),
+                stack=stack,
+                endpoints=[self._endpoint_spec(endpoint_id, address, mac)],
+                ports=ports,
+                undo=undo.pop_all(),
+                completed=self._completed,
+            )
+
+    def _addressed(
+        self,
+        request: AttachRequest,
+        network: Network,
+        endpoint_id: str,
+        address: IPv4Address,
+        mac: str,
+        ports: Sequence[Published],
+    ) -> Attachment:
+        placed = self._placed(
+            request,
+            network,
+            sandbox_path=self._stack.sandbox_path(self._token()),
+            endpoint_id=endpoint_id,
+        )
         return replace(
             placed,
             endpoint=replace(
@@ -371,10 +410,19 @@ class NetworkService:
                 gateway=str(self._addresses().gateway.ip),
                 ip_address=str(address),
                 ip_prefix_len=self._addresses().subnet.prefixlen,
-                mac_address=spec.mac,
+                mac_address=mac,
             ),
             ports=publish.port_map(ports, request.exposed),
         )
+
+    def _completed(self, attachment: Attachment) -> None:
+        self._attachments[attachment.container_id] = attachment
+        self._tell("connect", attachment)
+
+    async def _ensure_bridge(self) -> None:
+        if not self._has_bridge:
+            await self._stack.ensure_bridge(self._bridge_spec())
+            self._has_bridge = True
 
     def _allocate(self, asked: IPv4Address | None) -> IPv4Address:
         """Give out an address; a refusal names the container that has it."""
@@ -430,7 +478,7 @@ class NetworkService:
         return self._pool
 
     def _bridged(self) -> Sequence[Attachment]:
-        return [a for a in self._attachments.values() if _is_bridged(a)]
+        return [a for a in self._attachments.values() if is_bridged(a)]
 
     def _tell(self, action: str, attachment: Attachment) -> None:
         if self._publish_event is None:
@@ -445,38 +493,5 @@ class NetworkService:
 
     def _forget(self, attachment: Attachment) -> None:
         del self._attachments[attachment.container_id]
-        if _is_bridged(attachment):
-            self._addresses().release(_address_of(attachment))
-
-
-def _is_bridged(attachment: Attachment) -> bool:
-    """Tell whether the container has an address; a stored record may have lost it."""
-    return attachment.network == BRIDGE and bool(attachment.endpoint.ip_address)
-
-
-def _published(attachment: Attachment) -> list[Published]:
-    if not _is_bridged(attachment):
-        return []
-    return publish.published_ports(attachment.ports, _address_of(attachment))
-
-
-def _address_of(attachment: Attachment) -> IPv4Address:
-    return IPv4Address(attachment.endpoint.ip_address)
-
-
-def _setup_text(request: AttachRequest, endpoint_id: str, failure: PinnaceError) -> str:
-    prefix = "failed to set up container networking: "
-    if isinstance(failure, Conflict) and not isinstance(failure, AlreadyExists):
-        prefix += (
-            "driver failed programming external connectivity on endpoint "
-            f"{request.container_name} ({endpoint_id}): "
-        )
-    return prefix + failure.message
-
-
-async def _undo(step: Callable[[], Awaitable[None]]) -> None:
-    """Undo one step; a failure is logged and does not replace the first error."""
-    try:
-        await step()
-    except PinnaceError:
-        log.exception("cannot undo a step of attaching a container")
+        if is_bridged(attachment):
+            self._addresses().release(address_of(attachment))

@@ -9,13 +9,16 @@ ports), runs on one thread which owns the way back.
 import asyncio
 import contextlib
 import ctypes
+import logging
 import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
 from pinnace.errors import Internal
+
+log = logging.getLogger(__name__)
 
 _CLONE_NEWNET = 0x40000000
 _MS_BIND = 0x1000
@@ -61,6 +64,11 @@ class NamespaceThread:
             if not future.cancelled():
                 future.exception()  # retrieved: the cancellation goes first
             raise
+
+    def post(self, job: Callable[[], None]) -> None:
+        """Run a job nobody waits for, after those given before; a failure is logged."""
+        with contextlib.suppress(RuntimeError):  # the thread has been closed
+            self._executor.submit(job).add_done_callback(_report)
 
     @contextlib.contextmanager
     def visit(self, path: Path) -> Iterator[None]:
@@ -116,8 +124,12 @@ class NamespaceThread:
             raise Internal(f"cannot return to the host's network namespace: {_last_error()}")
 
 
-def pin(path: Path) -> None:
-    """Bind the calling thread's network namespace to `path`, creating the file.
+def pin(path: Path, namespace: int) -> None:
+    """Bind a namespace to `path`, creating the file.
+
+    Args:
+        path: File to create.
+        namespace: Descriptor of the namespace.
 
     Raises:
         FileExistsError: `path` is taken.
@@ -125,7 +137,7 @@ def pin(path: Path) -> None:
     """
     os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
     try:
-        source, target = _OWN_NAMESPACE.encode(), os.fsencode(path)
+        source, target = f"/proc/self/fd/{namespace}".encode(), os.fsencode(path)
         _check(_libc.mount(source, target, None, _MS_BIND, None), "mount", str(path))
     except OSError:
         path.unlink()
@@ -137,6 +149,12 @@ def unpin(path: Path) -> None:
     while _libc.umount2(os.fsencode(path), _MNT_DETACH) == 0:
         pass  # a daemon that crashed between two mounts may have stacked them
     path.unlink(missing_ok=True)
+
+
+def _report(done: "Future[None]") -> None:
+    failure = None if done.cancelled() else done.exception()
+    if failure is not None:
+        log.error("a job among namespaces failed", exc_info=failure)
 
 
 def _last_error() -> str:

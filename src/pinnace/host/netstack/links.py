@@ -94,7 +94,9 @@ def add_bridge(name: str, *, mac: str, mtu: int) -> Message:
     return Message(_RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, body, what=f"create bridge {name}")
 
 
-def add_veth(name: str, *, master: int, peer: str, peer_namespace: int, mtu: int) -> Message:
+def add_veth(
+    name: str, *, master: int, peer: str, peer_index: int, peer_namespace: int, mtu: int
+) -> Message:
     """Create a veth pair, both ends down: this one on the bridge, the other in a namespace.
 
     A peer created up fails ("Transport endpoint is not connected"): raise it afterwards.
@@ -103,11 +105,12 @@ def add_veth(name: str, *, master: int, peer: str, peer_namespace: int, mtu: int
         name: Host end.
         master: Index of the bridge.
         peer: Name of the other end.
+        peer_index: Index of the other end in its namespace, a free one.
         peer_namespace: Descriptor of the namespace the other end is born in.
         mtu: Bytes, both ends.
     """
     other = (
-        _link()
+        _link(peer_index)
         + text(_IFLA_IFNAME, peer)
         + number(_IFLA_NET_NS_FD, peer_namespace)
         + number(_IFLA_MTU, mtu)

@@ -4,14 +4,16 @@ A sandbox needs a few dozen system calls; docs/adr/0004 says why they happen her
 """
 
 import logging
+import os
 import socket
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from pinnace.contracts.netstack import EndpointSpec
-from pinnace.host.kernel.namespaces import NamespaceThread, pin, unpin
+from pinnace.host.kernel.namespaces import NamespaceThread, unpin
 from pinnace.host.netstack import links
-from pinnace.host.netstack.netlink import Message, NetlinkSocket
+from pinnace.host.netstack.netlink import NetlinkSocket
 
 log = logging.getLogger(__name__)
 
@@ -20,42 +22,74 @@ _LOOPBACK_INDEX = 1
 _BRIDGE_CALLS_NETFILTER = _SYSCTL / "bridge/bridge-nf-call-iptables"
 
 
-def create(
-    thread: NamespaceThread, netlink: NetlinkSocket, path: Path, endpoints: Sequence[EndpointSpec]
+class Namespace:
+    """A network namespace with lo up and what interfaces are born with set, and no name yet.
+
+    It lives as long as its descriptors, so what holds none of them leaves nothing behind.
+
+    Attributes:
+        fd: Descriptor of the namespace.
+        netlink: Socket in it.
+        free_index: From here on no interface has this index.
+    """
+
+    def __init__(self, thread: NamespaceThread) -> None:
+        """Make one, on the namespace thread.
+
+        Raises:
+            OSError: The kernel refused.
+        """
+        with thread.visit_new() as fd, ExitStack() as undo:
+            self.netlink = undo.enter_context(NetlinkSocket())
+            _set_defaults()
+            self.netlink.talk([links.raise_link(_LOOPBACK_INDEX)])
+            # There may be more than lo: kernels with tunnels give every namespace some.
+            self.free_index = 1 + max(index for index, _ in socket.if_nameindex())
+            self.fd = os.dup(fd)
+            undo.pop_all()
+
+    def close(self) -> None:
+        """Let go; it ends unless it was pinned."""
+        self.netlink.close()
+        os.close(self.fd)
+
+
+def connect(
+    netlink: NetlinkSocket, namespace: Namespace, endpoints: Sequence[EndpointSpec]
 ) -> None:
-    """Make a namespace at `path` with lo and the endpoints up.
+    """Give a namespace its endpoints, up.
 
     Args:
-        thread: Where this runs.
         netlink: Socket in the host's namespace.
-        path: File to create.
+        namespace: A new one.
         endpoints: Interfaces.
 
     Raises:
-        FileExistsError: `path` is taken.
-        OSError: The kernel refused. Nothing remains: the links go with the namespace.
+        OSError: The kernel refused. No link remains.
     """
     hairpin, has_ipv6 = _bridges_translate(), (_SYSCTL / "ipv6").exists()
     masters = {spec.bridge: socket.if_nametoindex(spec.bridge) for spec in endpoints}
-    with thread.visit_new() as namespace:
-        pin(path)
-        try:
-            _set_defaults()
-            with NetlinkSocket() as inside:
-                inside.talk([links.raise_link(_LOOPBACK_INDEX)])
-                for spec in endpoints:
-                    veth = _veth(spec, namespace, masters[spec.bridge])
-                    port = links.raise_port(
-                        spec.host_link,
-                        isolated=spec.isolated,
-                        hairpin=hairpin,
-                        has_ipv6=has_ipv6,
-                    )
-                    netlink.talk([veth, port])
-                    _configure(netlink, inside, spec)
-        except OSError:
-            unpin(path)
-            raise
+    made: list[str] = []
+    try:
+        for index, spec in enumerate(endpoints, namespace.free_index):
+            veth = links.add_veth(
+                spec.host_link,
+                master=masters[spec.bridge],
+                peer=spec.name,
+                peer_index=index,
+                peer_namespace=namespace.fd,
+                mtu=spec.mtu,
+            )
+            netlink.talk([veth])
+            made.append(spec.host_link)
+            port = links.raise_port(
+                spec.host_link, isolated=spec.isolated, hairpin=hairpin, has_ipv6=has_ipv6
+            )
+            netlink.talk([port])
+            _configure(netlink, namespace.netlink, index, spec)
+    except OSError:
+        netlink.talk([links.delete_link(name) for name in made])  # no other of the same name
+        raise
 
 
 def remove(netlink: NetlinkSocket, path: Path, host_links: Sequence[str]) -> None:
@@ -111,18 +145,9 @@ def _bridges_translate() -> bool:
         return False
 
 
-def _veth(spec: EndpointSpec, namespace: int, master: int) -> Message:
-    return links.add_veth(
-        spec.host_link,
-        master=master,
-        peer=spec.name,
-        peer_namespace=namespace,
-        mtu=spec.mtu,
-    )
-
-
-def _configure(netlink: NetlinkSocket, inside: NetlinkSocket, spec: EndpointSpec) -> None:
-    index = socket.if_nametoindex(spec.name)  # in the new namespace, where the thread is
+def _configure(
+    netlink: NetlinkSocket, inside: NetlinkSocket, index: int, spec: EndpointSpec
+) -> None:
     messages = [links.add_address(index, spec.address), links.raise_link(index)]
     if spec.gateway is not None:
         messages.append(links.add_default_route(spec.gateway))

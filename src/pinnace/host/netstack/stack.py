@@ -7,6 +7,7 @@ import asyncio
 import errno
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from pathlib import Path
 from typing import TypeVar
@@ -18,12 +19,14 @@ from pinnace.contracts.netstack import (
     RulesetSpec,
     RulesetWriter,
 )
-from pinnace.errors import AlreadyExists, Internal, InvalidParameter, Unavailable
-from pinnace.host.kernel.namespaces import NamespaceThread
+from pinnace.errors import AlreadyExists, Internal, InvalidParameter, NotFound, Unavailable
+from pinnace.host.kernel.namespaces import NamespaceThread, pin
 from pinnace.host.netstack import bridge, links, nfnetlink, sandbox
 from pinnace.host.netstack.netlink import NetlinkSocket
 from pinnace.host.netstack.nftables import Nft
 from pinnace.host.netstack.ports import PortClaims
+from pinnace.host.netstack.sandbox import Namespace, connect
+from pinnace.host.netstack.spares import Spares
 
 log = logging.getLogger(__name__)
 
@@ -59,11 +62,13 @@ class LinuxNetStack:
         self._alias = f"pinnace table {table}"
         self._api_ports = tuple(api_ports)
         self._thread = NamespaceThread(host_namespace)
+        self._spares = Spares(self._thread)
         self._nft = Nft(host_namespace)
         self._rules_lock = asyncio.Lock()  # around each change of bridges and their rules
         self._bridges: dict[str, BridgeSpec] = {}
         self._published: dict[tuple[str, bytes], Published] = {}
         self._host_links: dict[str, list[str]] = {}
+        self._unconnected: dict[str, Namespace] = {}  # made, and about to get endpoints
         self._claims = PortClaims()
         self._route: NetlinkSocket | None = None
         self._netfilter: NetlinkSocket | None = None
@@ -75,14 +80,8 @@ class LinuxNetStack:
         if await self._is_ensured(bridge):
             return
         async with self._rules_lock:
-            if await self._is_ensured(bridge):
-                return
-            await self._on_thread(lambda: self._make_bridge(bridge))
-            wanted = {**self._bridges, bridge.name: bridge}
-            await self._apply_rules(wanted.values())
-            self._bridges = wanted
-            ports = list(self._published.values())
-            await self._on_thread(lambda: nfnetlink.add_elements(self._nf(), self._table, ports))
+            if not await self._is_ensured(bridge):
+                await self._make_bridges({**self._bridges, bridge.name: bridge})
 
     async def remove_bridge(self, name: str) -> None:
         """See `NetStack.remove_bridge`. A bridge that the administrator made stays."""
@@ -101,6 +100,10 @@ class LinuxNetStack:
             if self._bridges:
                 await self._apply_rules(self._bridges.values())
 
+    def sandbox_path(self, sandbox: str) -> str:
+        """See `NetStack.sandbox_path`."""
+        return str(self._path(sandbox))
+
     async def create_sandbox(self, sandbox: str, endpoints: Sequence[EndpointSpec]) -> str:
         """See `NetStack.create_sandbox`."""
         path = self._path(sandbox)
@@ -108,16 +111,28 @@ class LinuxNetStack:
 
         def make() -> None:
             nonlocal is_made
-            self._make_sandbox(path, endpoints)
+            self._make_sandbox(path)
             is_made = True
 
+        self._spares.stop()
         try:
             await self._on_thread(make)
-        except asyncio.CancelledError:
+            if endpoints:
+                await self.add_endpoints(sandbox, endpoints)
+        except BaseException:
             if is_made:  # otherwise it may be somebody else's
                 await asyncio.shield(self.remove_sandbox(sandbox))
             raise
+        finally:
+            self._spares.refill_later()
         return str(path)
+
+    async def add_endpoints(self, sandbox: str, endpoints: Sequence[EndpointSpec]) -> None:
+        """See `NetStack.add_endpoints`."""
+        if not await self._on_thread(lambda: self._connect(sandbox, endpoints)):
+            await self._restore()
+            if not await self._on_thread(lambda: self._connect(sandbox, endpoints)):
+                raise Unavailable("the bridge or its packet rules vanish as soon as they are made")
 
     async def remove_sandbox(self, sandbox: str) -> None:
         """See `NetStack.remove_sandbox`."""
@@ -207,8 +222,24 @@ class LinuxNetStack:
         if self._is_closed:
             return
         self._is_closed = True
+        self._spares.stop()
         await self._on_thread(self._close_sockets)
         await asyncio.to_thread(self._thread.close)
+
+    async def _restore(self) -> None:
+        """Make bridges and rules again that somebody else has removed."""
+        async with self._rules_lock:
+            if not await self._on_thread(self._is_intact):
+                await self._make_bridges(dict(self._bridges))
+
+    async def _make_bridges(self, wanted: dict[str, BridgeSpec]) -> None:
+        """Make bridges, their rules and what is published; with the rules' lock held."""
+        for spec in wanted.values():
+            await self._on_thread(partial(self._make_bridge, spec))
+        await self._apply_rules(wanted.values())
+        self._bridges = wanted
+        ports = list(self._published.values())
+        await self._on_thread(lambda: nfnetlink.add_elements(self._nf(), self._table, ports))
 
     async def _is_ensured(self, spec: BridgeSpec) -> bool:
         return self._bridges.get(spec.name) == spec and await self._on_thread(self._is_intact)
@@ -251,17 +282,35 @@ class LinuxNetStack:
             raise InvalidParameter(f"invalid sandbox name: {sandbox!r}")
         return self._directory / sandbox
 
-    def _make_sandbox(self, path: Path, endpoints: Sequence[EndpointSpec]) -> None:
+    def _make_sandbox(self, path: Path) -> None:
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        namespace = self._spares.take()
         try:
-            sandbox.create(self._thread, self._rt(), path, endpoints)
-        except FileExistsError as exc:
-            if exc.filename == str(path):
+            pin(path, namespace.fd)
+        except BaseException as exc:
+            namespace.close()
+            if isinstance(exc, FileExistsError):
                 raise AlreadyExists(f"sandbox {path.name} exists") from exc
             raise
-        self._host_links[path.name] = [spec.host_link for spec in endpoints]
+        self._unconnected[path.name] = namespace
+        self._host_links[path.name] = []
+
+    def _connect(self, sandbox: str, endpoints: Sequence[EndpointSpec]) -> bool:
+        """Give a new sandbox its links; return False where the bridges are not intact."""
+        namespace = self._unconnected.get(sandbox)
+        if namespace is None:
+            raise NotFound(f"no sandbox without endpoints: {sandbox}")
+        if endpoints and self._bridges and not self._is_intact():
+            return False
+        connect(self._rt(), namespace, endpoints)
+        self._host_links[sandbox] = [spec.host_link for spec in endpoints]
+        self._unconnected.pop(sandbox).close()
+        return True
 
     def _drop_sandbox(self, path: Path) -> None:
+        namespace = self._unconnected.pop(path.name, None)
+        if namespace is not None:
+            namespace.close()
         host_links = self._host_links.pop(path.name, None)
         if host_links is None:
             host_links = _NO_HOST_LINKS
@@ -337,6 +386,9 @@ class LinuxNetStack:
         self._claims.close()
 
     def _close_sockets(self) -> None:
+        self._spares.close()
+        while self._unconnected:
+            self._unconnected.popitem()[1].close()
         self._claims.close()
         for netlink in (self._route, self._netfilter):
             if netlink is not None:
