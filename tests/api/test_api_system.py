@@ -2,6 +2,8 @@
 
 from tests.support.api import IMAGE
 
+from pinnace.model.container import ContainerConfig
+
 
 async def test_disk_usage_of_today_has_objects_and_lists(client):
     usage = (await client.get("/system/df")).json()
@@ -75,7 +77,7 @@ async def test_commit_passes_its_parameters(client, engine):
     reply = await client.ask("POST", f"/v1.2/{target}", b"null")
     assert reply.json() == {"Id": IMAGE[7:19]}
     (params,) = engine.last("containers.commit").args
-    assert (params.pause, params.config) == (False, None)
+    assert (params.pause, params.config, params.inherit) == (False, ContainerConfig(), False)
 
 
 async def test_volumes_are_made_found_and_removed(client, engine):

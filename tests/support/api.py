@@ -221,6 +221,7 @@ class FakeEngine:
         self.images = Recorder(self.asked, "images", self.answers)
         self.images.load, self.images.save = streams.load, streams.save
         self.images.import_tar = streams.import_tar
+        self.images.lineage = Recorder(self.asked, "images.lineage", self.answers)
         self.stats = Streams(self.asked, "stats", self.answers)
         self.events = EventLog()
 
@@ -296,6 +297,12 @@ def default_answers() -> dict:
         "images.history": [
             HistoryItem(id=IMAGE, created=1, created_by="sh -c x", tags=None, size=0, comment="")
         ],
+        "images.lineage.list": [an_image_summary()],
+        "images.lineage.inspect": image,
+        "images.lineage.history": [
+            HistoryItem(id=IMAGE, created=1, created_by="sh -c x", tags=None, size=0, comment="")
+        ],
+        "images.lineage.delete": [DeleteItem(untagged=IMAGE), DeleteItem(deleted=IMAGE)],
         "images.delete": [DeleteItem(untagged="acme/web:latest"), DeleteItem(deleted=IMAGE)],
         "images.prune": ImagePruneReport(images_deleted=None, space_reclaimed=0),
         "images.load": [{"stream": "Loaded image: acme/web:latest\n"}],

@@ -234,7 +234,11 @@ def test_other_requests_are_upgraded():
         ("SystemDataUsage", 41, {"type": "image"}, {}),
         ("ImageCommit", 12, {}, {"pause": "0"}),
         ("ImageCommit", 13, {}, {}),
-        ("ImageCommit", 2, {"m": "a"}, {"m": "a", "comment": "a", "pause": "0"}),
+        ("ImageTag", 0, {}, {"force": "1"}),
+        ("ImageTag", 0, {"force": "False"}, {"force": "1"}),
+        ("ImageTag", 0, {"force": "maybe"}, {"force": "maybe"}),
+        ("ImageTag", 1, {}, {}),
+        ("ImageList", 2, {"filter": "busy*"}, {"repository": "busy*"}),
         ("ContainerList", 2, {"limit": "abc"}, {}),
         ("ContainerList", 2, {"limit": "1"}, {"limit": "1", "all": "1"}),
     ],
@@ -424,9 +428,7 @@ def test_image_inspect_of_many_ages():
     assert at_11["architecture"] == "amd64"
 
 
-def test_image_delete_of_1_1_has_no_answer():
-    message = whole("ImageDelete", 1, [{"Deleted": IMAGE}])
-    assert (message.status, message.body) == (204, None)
+def test_image_delete_of_1_2_tells_short_ids():
     assert down("ImageDelete", 2, [{"Deleted": IMAGE}]) == [{"Deleted": IMAGE[7:19]}]
 
 

@@ -10,7 +10,7 @@ from pinnace.api.errors import PageNotFound, error_body, remote_status_of, statu
 from pinnace.api.http.failures import BodyTooLarge
 from pinnace.api.owned import OwnedTasks
 from pinnace.api.remote import remote_failure
-from pinnace.api.streams import ProgressText, frames, negotiate_lines, stream_type
+from pinnace.api.streams import frames, negotiate_lines, stream_type
 from pinnace.errors import (
     Conflict,
     ContainerNotFound,
@@ -97,19 +97,6 @@ def test_stream_types():
 def test_lines_without_a_wish_are_jsonl():
     assert negotiate_lines(None).content_type == "application/jsonl"
     assert negotiate_lines("text/html, application/json-seq").before == b"\x1e"
-
-
-@pytest.mark.parametrize(
-    ("message", "text"),
-    [
-        ({"status": "done"}, b"done\r\n"),
-        ({"status": "Importing", "progress": "1/2 (50%)"}, b"Importing 1/2 (50%)\r"),
-        ({"error": "lost"}, b"Error: lost\r\n"),
-        ({}, b"\r\n"),
-    ],
-)
-def test_progress_of_1_0_is_text(message, text):
-    assert ProgressText().encode(message) == text
 
 
 def test_cors_fields_of_2013_know_no_registry_credentials():

@@ -135,7 +135,10 @@ class Api:
                 owned=self._owned,
                 headers=headers,
             )
-            answer = await route.handler(call)
+            handler = route.handler
+            if plan.behaviour.remote and route.early is not None:
+                handler = route.early
+            answer = await handler(call)
             if answer is not None:
                 await send_answer(call, answer)
         except PinnaceError as exc:

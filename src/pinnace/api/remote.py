@@ -14,6 +14,7 @@ _VERBS = {
     "ContainerKill": "restarting",  # the text of the time
     "ContainerDelete": "destroying",
 }
+_UNKNOWN_IMAGE = {"ImageTag": "Image does not exist", "ImageHistory": "Image does not exist"}
 
 
 def remote_failure(operation: str, name: str, error: PinnaceError) -> tuple[int, str]:
@@ -22,10 +23,13 @@ def remote_failure(operation: str, name: str, error: PinnaceError) -> tuple[int,
         if operation != "ContainerStart":
             return 204, ""
         return 500, f"Error starting container {name}: The container {name} is already running."
-    if isinstance(error, ImageNotFound) and operation in ("ImageTag", "ImageHistory"):
-        return 404, f"Image does not exist: {name}"
+    if isinstance(error, ImageNotFound) and name:
+        unknown = _UNKNOWN_IMAGE.get(operation, "No such image")
+        return 404, f"{unknown}: {name}"
     status = remote_status_of(error)
     verb = _VERBS.get(operation)
+    if status == 500 and operation == "ImageDelete":
+        return status, f"Error deleting image {name}: {error.message}"
     if status == 500 and verb:
         return status, f"Error {verb} container {name}: {error.message}"
     return status, error.message

@@ -15,6 +15,7 @@ from pinnace.api.handlers import (
     archive,
     attach,
     containers,
+    early_images,
     events,
     execs,
     images,
@@ -39,6 +40,7 @@ class Route:
             `websocket`: the connection becomes something else.
         first: Version that brought the operation.
         last: Last version that has it; None: the newest has.
+        early: Handler for clients up to 1.2 of an operation that was another one then.
         refused_before: Clients older than `first` are told so; otherwise they are served, if they
             are newer than 1.2.
     """
@@ -51,6 +53,7 @@ class Route:
     first: Version = OLDEST
     last: Version | None = None
     refused_before: bool = False
+    early: Handler | None = None
 
     def exists_at(self, version: Version) -> bool:
         """Whether the description of `version` has the operation."""
@@ -67,9 +70,11 @@ def _route(
     since: int = 0,
     until: int | None = None,
     refused_before: bool = False,
+    early: Handler | None = None,
 ) -> Route:
     last = None if until is None else Version(1, until)
-    return Route(method, path, operation, handler, kind, Version(1, since), last, refused_before)
+    first = Version(1, since)
+    return Route(method, path, operation, handler, kind, first, last, refused_before, early)
 
 
 # fmt: off
@@ -117,24 +122,24 @@ ROUTES: tuple[Route, ...] = (
     _route("POST", "/exec/{name}/resize", "ExecResize", execs.resize, since=15),
     _route("GET", "/exec/{name}/json", "ExecInspect", execs.inspect, since=16),
     # images
-    _route("GET", "/images/json", "ImageList", images.list_all),
+    _route("GET", "/images/json", "ImageList", images.list_all, early=early_images.list_all),
     _route("GET", "/images/search", "ImageSearch", unserved.registries),
-    _route("GET", "/images/viz", "ImageGraph", unserved.graphs, until=6),
+    _route("GET", "/images/viz", "ImageGraph", early_images.graph, until=6),
     _route("GET", "/images/get", "ImageGetAll", tarballs.save_several, "stream", since=15),
-    _route("POST", "/images/create", "ImageCreate", tarballs.create, "stream"),
+    _route("POST", "/images/create", "ImageCreate", tarballs.create, "stream", early=early_images.create),
     _route("POST", "/images/load", "ImageLoad", tarballs.load, "stream", since=7),
     _route("POST", "/images/prune", "ImagePrune", images.prune, since=25, refused_before=True),
-    _route("POST", "/images/getCache", "ImageGetCache", unserved.builds, until=4),
-    _route("GET", "/images/{name}/json", "ImageInspect", images.inspect),
-    _route("GET", "/images/{name}/history", "ImageHistory", images.history),
+    _route("POST", "/images/getCache", "ImageGetCache", early_images.cached, until=4),
+    _route("GET", "/images/{name}/json", "ImageInspect", images.inspect, early=early_images.inspect),
+    _route("GET", "/images/{name}/history", "ImageHistory", images.history, early=early_images.history),
     _route("GET", "/images/{name}/attestations", "ImageAttestations", unserved.attestations, since=55, refused_before=True),
     _route("GET", "/images/{name}/get", "ImageGet", tarballs.save, "stream", since=7),
     _route("POST", "/images/{name}/push", "ImagePush", unserved.registries),
-    _route("POST", "/images/{name}/tag", "ImageTag", images.tag),
-    _route("POST", "/images/{name}/insert", "ImageInsert", unserved.inserts, until=11),
-    _route("POST", "/images/{name}/delete", "ImageDelete", images.delete, since=2, until=2),
-    _route("DELETE", "/images/{name}", "ImageDelete", images.delete),
-    _route("POST", "/commit", "ImageCommit", images.commit),
+    _route("POST", "/images/{name}/tag", "ImageTag", images.tag, early=early_images.tag),
+    _route("POST", "/images/{name}/insert", "ImageInsert", early_images.insert, "stream", until=11),
+    _route("POST", "/images/{name}/delete", "ImageDelete", early_images.delete, since=2, until=2),
+    _route("DELETE", "/images/{name}", "ImageDelete", images.delete, early=early_images.delete),
+    _route("POST", "/commit", "ImageCommit", images.commit, early=early_images.commit),
     _route("GET", "/distribution/{name}/json", "DistributionInspect", unserved.registries, since=30, refused_before=True),
     # builds
     _route("POST", "/build", "ImageBuild", unserved.builds),

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import msgspec
 
-from pinnace.api.changes.change import JsonObject
 from pinnace.api.http.exchange import Exchange
 
 RAW_STREAM = "application/vnd.docker.raw-stream"
@@ -66,20 +65,6 @@ def negotiate_lines(accept: str | None) -> MessageForm:
         if wanted in _NEGOTIABLE:
             return _NEGOTIABLE[wanted]
     return _NEGOTIABLE["application/jsonl"]
-
-
-class ProgressText:
-    """Progress as API 1.0 told it: lines of text, the moving part overwritten by the next."""
-
-    def encode(self, message: JsonObject) -> bytes:
-        """Return one progress message as text."""
-        error, progress = message.get("error"), message.get("progress")
-        status = message.get("status")
-        if error:
-            return f"Error: {error}\r\n".encode()
-        if progress:
-            return f"{status} {progress}\r".encode()
-        return f"{status or ''}\r\n".encode()
 
 
 async def while_connected(exchange: Exchange, serving: Coroutine[None, None, None]) -> None:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from pinnace.engine.containers.stats import StatsService
     from pinnace.engine.containers.top import TopService
     from pinnace.engine.events import EventLog
+    from pinnace.engine.images.insertion import Insertion
     from pinnace.engine.images.service import ImageService
     from pinnace.engine.networks.service import NetworkService
     from pinnace.engine.system import SystemService
@@ -30,6 +31,7 @@ class Engine:
     stats: "StatsService"
     top: "TopService"
     images: "ImageService"
+    insertion: "Insertion"
     volumes: "VolumeService"
     networks: "NetworkService"
     events: "EventLog"

@@ -36,6 +36,7 @@ class Behaviour:
         usage_lists: Disk usage is sent as lists.
         network_containers: The network list names the containers attached.
         image_origin: Image inspect tells the container the image came from.
+        delete_alone: Image delete forgets the one image, whatever names it or stands on it.
         remote: The first remote API: statuses, texts and short ids of 2013.
     """
 
@@ -57,6 +58,7 @@ class Behaviour:
     usage_lists: bool = False
     network_containers: bool = False
     image_origin: bool = False
+    delete_alone: bool = False
     remote: bool = False
 
 

@@ -1,20 +1,14 @@
 """API 1.2."""
 
-from pinnace.api.changes.change import Change, ResponseMessage, drop
+from pinnace.api.changes.change import Change, drop
 from pinnace.api.versions import Version
-
-
-def _no_list(message: ResponseMessage) -> None:
-    message.status = 204
-    message.body = None
-
 
 CHANGES = (
     Change(
         version=Version(1, 2),
         operation="ImageDelete",
-        reshape=_no_list,
-        summary="Image delete answers with a list; older clients get an empty answer.",
+        behaviour={"delete_alone": True},
+        summary="Image delete untags, prunes and lists that; before, it forgot the one image.",
     ),
     Change(
         version=Version(1, 2),

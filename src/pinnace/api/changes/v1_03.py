@@ -41,6 +41,7 @@ _CONFIG_DEFAULTS: tuple[tuple[str, Json], ...] = (
     ("Volumes", None),
     ("VolumesFrom", ""),
 )
+_MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
 _EXITED = re.compile(r"Exited \((-?[0-9]+)\).*")
 _LONG_ID = re.compile(r"[0-9a-f]{64}")
 _MAPPING = re.compile(r"(?:.*:)?([0-9]+)->([0-9]+)/tcp")
@@ -133,8 +134,25 @@ def _inspected(body: JsonObject) -> None:
 
 def _inspected_image(body: JsonObject) -> None:
     config = child(body, "config")
-    body["config"] = {key: config.get(key, default) for key, default in _CONFIG_DEFAULTS}
-    body["container_config"] = dict(_CONFIG_DEFAULTS)
+    if any(config.values()) or "Memory" in config:
+        if not config.get("PortSpecs"):
+            config["PortSpecs"] = _exposed(config)
+        body["config"] = _early_config(config)
+    else:  # only engines of the time wrote all fields of a config that says nothing
+        body.pop("config", None)
+    body["container_config"] = _early_config(child(body, "container_config"))
+    machine = text(body, "architecture")
+    body["architecture"] = _MACHINES.get(machine, machine)
+
+
+def _early_config(config: JsonObject) -> JsonObject:
+    return {key: config.get(key, default) for key, default in _CONFIG_DEFAULTS}
+
+
+def _exposed(config: JsonObject) -> Json:
+    ports = [port.partition("/") for port in child(config, "ExposedPorts")]
+    numbers = sorted(int(number) for number, _, kind in ports if kind in ("", "tcp"))
+    return [str(number) for number in numbers] or None
 
 
 def _port_mapping(ports: JsonObject) -> JsonObject:
@@ -171,9 +189,10 @@ def _engine_version(body: JsonObject) -> None:
     body.update(kept)
 
 
-def _commit_query(query: QueryMap) -> None:
-    if "m" in query:
-        query.setdefault("comment", query["m"])
+def _image_query(query: QueryMap) -> None:
+    """Name the parameter so that it is not taken for a pattern of later versions."""
+    if "filter" in query:
+        query["repository"] = query.pop("filter")
 
 
 CHANGES = (
@@ -212,6 +231,12 @@ CHANGES = (
     ),
     Change(
         version=Version(1, 3),
+        operation="ImageList",
+        upgrade_query=_image_query,
+        summary="The filter is the name of a repository; every step of an image has an id.",
+    ),
+    Change(
+        version=Version(1, 3),
         operation="ImageInspect",
         downgrade=_inspected_image,
         summary="Image configs have the eighteen fields of containers.",
@@ -219,9 +244,8 @@ CHANGES = (
     Change(
         version=Version(1, 3),
         operation="ImageCommit",
-        upgrade_query=_commit_query,
         reshape=_created,
-        summary="The message may be called m; the answer has a short id.",
+        summary="The config is the body alone; the answer has a short id.",
     ),
     Change(
         version=Version(1, 3),

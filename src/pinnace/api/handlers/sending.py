@@ -5,7 +5,8 @@ from typing import Protocol
 
 from pinnace.api.call import Call
 from pinnace.api.changes.change import JsonObject
-from pinnace.api.streams import PROGRESS, ProgressText
+from pinnace.api.early_streams import EarlyProgress
+from pinnace.api.streams import PROGRESS
 from pinnace.errors import PinnaceError
 
 
@@ -34,6 +35,11 @@ async def send_chunks(
 class ProgressForm(Protocol):
     """How a progress message is written."""
 
+    @property
+    def content_type(self) -> str:
+        """Of the stream."""
+        ...
+
     def encode(self, message: JsonObject) -> bytes:
         """Return one message as bytes."""
         ...
@@ -45,12 +51,12 @@ async def send_progress(call: Call, messages: AsyncIterator[Mapping[str, object]
     Raises:
         PinnaceError: Nothing had been told yet; no head was sent.
     """
-    as_text = call.behaviour.text_progress
-    form: ProgressForm = ProgressText() if as_text else PROGRESS
-    first = await anext(messages, None)
-    writer = await call.stream(
-        "application/vnd.docker.raw-stream" if as_text else PROGRESS.content_type
+    behaviour = call.behaviour
+    form: ProgressForm = (
+        EarlyProgress(as_text=behaviour.text_progress) if behaviour.remote else PROGRESS
     )
+    first = await anext(messages, None)
+    writer = await call.stream(form.content_type)
     try:
         if first is not None:
             await writer.write(form.encode(_message(first)))

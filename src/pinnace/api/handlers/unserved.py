@@ -15,8 +15,6 @@ registries = _not_yet("talking to registries")
 logins = _not_yet("logging in to registries")
 builds = _not_yet("building images")
 plugins = _not_yet("managing plugins")
-inserts = _not_yet("inserting files into images")
-graphs = _not_yet("drawing the graph of images")
 attestations = _not_yet("reading attestations of images")
 clusters = _not_yet("swarm mode")
 

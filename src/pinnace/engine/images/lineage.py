@@ -52,7 +52,7 @@ class Lineage:
         self._parts = parts
         self._library = library
 
-    def list(self, *, everything: bool) -> Sequence[ImageSummary]:
+    async def list(self, *, everything: bool) -> Sequence[ImageSummary]:
         """Return named images and untagged heads, newest first; `everything`: and all steps."""
         catalog, forest = self._library.catalog, self._forest()
         found = listing.list_images(catalog, Filters(), everything=True)
@@ -77,7 +77,7 @@ class Lineage:
         config = await self._parts.store.config_bytes(node.record.id)
         return replace(seen, parent=node.parent or UNSET, origin=image_origin(config))
 
-    def history(self, ref: str) -> Sequence[HistoryItem]:
+    async def history(self, ref: str) -> Sequence[HistoryItem]:
         """Return an image and all it was made from, newest first, each with its id.
 
         Raises:
@@ -97,7 +97,7 @@ class Lineage:
             for one in forest.lineage(node.id)
         ]
 
-    def graph(self) -> Sequence[GraphNode]:
+    async def graph(self) -> Sequence[GraphNode]:
         """Return all images and steps, each after what it was made from."""
         forest, catalog = self._forest(), self._library.catalog
         order = sorted(

@@ -1,0 +1,212 @@
+"""Image calls as API 1.0 to 1.2 had them: images are nodes of a forest, tags can be in the way.
+
+Also the calls that only old versions have: viz, getCache and insert.
+"""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+
+from msgspec.structs import replace
+
+from pinnace.api import jsonfold
+from pinnace.api.call import MAX_JSON_BYTES, Answer, Call
+from pinnace.api.changes.v1_03 import short_id
+from pinnace.api.handlers.sending import send_progress
+from pinnace.api.query import Query, parse_query
+from pinnace.engine.images.insertion import Place
+from pinnace.errors import InvalidParameter
+from pinnace.model.commit import CommitParams
+from pinnace.model.image import ImageSummary
+from pinnace.model.image_import import ImportParams
+from pinnace.wire.containers import CreatedId
+from pinnace.wire.early import EarlyConfig
+
+_FORM_TYPE = "application/x-www-form-urlencoded"
+_MAX_FORM_BYTES = 64 << 10
+_PLAIN = "text/plain; charset=utf-8"
+
+
+async def list_all(call: Call) -> Answer:
+    """`GET /images/json`; `repository` narrows it to the tags of one."""
+    found = await call.engine.images.lineage.list(everything=call.query.flag("all"))
+    repository = call.query.optional("repository")
+    return Answer(found if repository is None else _of_repository(found, repository))
+
+
+async def inspect(call: Call) -> Answer:
+    """`GET /images/{name}/json`."""
+    return Answer(await call.engine.images.lineage.inspect(call.name))
+
+
+async def history(call: Call) -> Answer:
+    """`GET /images/{name}/history`."""
+    return Answer(await call.engine.images.lineage.history(call.name))
+
+
+async def graph(call: Call) -> Answer:
+    """`GET /images/viz`: the images in the language of dot; nothing when there are none."""
+    nodes = await call.engine.images.lineage.graph()
+    if not nodes:
+        return Answer(b"", content_type=_PLAIN)
+    lines = ["digraph docker {"]
+    for node in nodes:
+        if node.parent is None:
+            lines.append(f' base -> "{short_id(node.id)}" [style=invis]')
+        else:
+            lines.append(f' "{short_id(node.parent)}" -> "{short_id(node.id)}"')
+    for node in nodes:
+        if node.names:
+            label = "\\n".join([short_id(node.id), *node.names])
+            lines.append(
+                f' "{short_id(node.id)}" [label="{label}",shape=box,fillcolor="paleturquoise",'
+                'style="filled,rounded"];'
+            )
+    lines += [" base [style=invisible]", "}"]
+    return Answer(("\n".join(lines) + "\n").encode(), content_type=_PLAIN)
+
+
+async def cached(call: Call) -> Answer:
+    """`POST /images/getCache`: an image made from `Id` by a container of the given config."""
+    body = jsonfold.decode_object(await call.exchange.body.read(MAX_JSON_BYTES))
+    parent = next((value for key, value in body.items() if key.lower() == "id"), "")
+    config = jsonfold.convert(jsonfold.fold(body, EarlyConfig), EarlyConfig)
+    found = await call.engine.images.lineage.find_child(str(parent), config.fields())
+    if found is None:
+        return Answer(b"", status=404)
+    return Answer(CreatedId(id=found.removeprefix("sha256:")))
+
+
+async def tag(call: Call) -> Answer:
+    """`POST /images/{name}/tag`: a tag of another image is only taken by force."""
+    query = call.query
+    force = query.flag("force")
+    repository, label = query.text("repo"), query.text("tag")
+    check_target(repository, label, required=True)
+    tagging = call.engine.images.tag(call.name, repository, label, replace=force)
+    await call.mutate(tagging, f"tag {call.name}")
+    return Answer(status=201)
+
+
+def check_target(repository: str, tag: str, *, required: bool = False) -> None:
+    """Check a name to be given, in the words of the time.
+
+    Raises:
+        InvalidParameter: It cannot be given.
+    """
+    if not repository:
+        if required:
+            raise InvalidParameter("Repository name can't be empty")
+        return
+    if ":" in repository.rpartition("/")[2]:
+        raise InvalidParameter(f"Illegal repository name: {repository}")
+    if "/" in tag or ":" in tag:
+        raise InvalidParameter(f"Illegal tag name: {tag}")
+
+
+async def delete(call: Call) -> Answer:
+    """`DELETE /images/{name}`: up to 1.1 the one image alone, in 1.2 by branches."""
+    lineage = call.engine.images.lineage
+    if call.behaviour.delete_alone:
+        await call.mutate(lineage.discard(call.name), f"delete image {call.name}")
+        return Answer(status=204)
+    return Answer(await call.mutate(lineage.delete(call.name), f"delete image {call.name}"))
+
+
+async def commit(call: Call) -> Answer:
+    """`POST /commit`: the body, or else `run`, is all that the image's config has."""
+    content = (await call.exchange.body.read(MAX_JSON_BYTES)).strip()
+    query = call.query
+    if _is_form(call) and not content.startswith(b"{"):
+        query = Query(query.values | parse_query(content.decode(errors="replace")))
+        content = b""
+    check_target(query.text("repo"), query.text("tag"))
+    config = _run_config(content) or _run_config(query.text("run").encode()) or EarlyConfig()
+    params = CommitParams(
+        container=query.text("container"),
+        repo=query.text("repo"),
+        tag=query.text("tag"),
+        comment=query.text("comment") or query.text("m"),
+        author=query.text("author"),
+        pause=False,
+        config=config.image_defaults(),
+        inherit=False,
+        further=config.further_fields(),
+    )
+    image_id = await call.mutate(call.engine.containers.commit(params), "commit")
+    return Answer(CreatedId(id=image_id), status=201)
+
+
+async def insert(call: Call) -> None:
+    """`POST /images/{name}/insert`: a file from `url` at `path`, as one more layer."""
+    await call.discard_body()
+    place = Place(call.query.text("url"), call.query.text("path"))
+    await send_progress(call, _with_answer(call.engine.insertion.insert(call.name, place)))
+
+
+async def create(call: Call) -> None:
+    """`POST /images/create`: import of an archive, or of what is elsewhere."""
+    query = await _with_form(call)
+    check_target(query.text("repo"), query.text("tag"))
+    params = ImportParams(repo=query.text("repo"), tag=query.text("tag"))
+    source = query.text("fromSrc")
+    images = call.engine.images
+    if source == "-":
+        await send_progress(call, images.import_tar(aiter(call.exchange.body), params))
+        return
+    address = source if "://" in source else f"http://{source}"
+    said = {"status": f"Downloading from {address}"}
+    await send_progress(call, _after(said, images.import_url(source, params)))
+
+
+async def _after(
+    first: Mapping[str, object], messages: AsyncIterator[Mapping[str, object]]
+) -> AsyncIterator[Mapping[str, object]]:
+    """Yield one message at once, and then the others but for another one like it."""
+    yield first
+    async for message in messages:
+        if message != first:
+            yield message
+
+
+async def _with_answer(
+    messages: AsyncIterator[Mapping[str, object]],
+) -> AsyncIterator[Mapping[str, object]]:
+    """Yield the messages, then the answer of an insert: the short id that was their last word."""
+    last: object = ""
+    async for message in messages:
+        last = message.get("status", last)
+        yield message
+    yield {"Id": short_id(str(last))}
+
+
+def _of_repository(images: Sequence[ImageSummary], repository: str) -> list[ImageSummary]:
+    found = []
+    for image in images:
+        tags = [tag for tag in image.repo_tags if tag.rpartition(":")[0] == repository]
+        if tags:
+            found.append(replace(image, repo_tags=tags))
+    return found
+
+
+def _run_config(content: bytes) -> EarlyConfig | None:
+    """Return a container config; None for none, and for what cannot be read as one."""
+    if not content.startswith(b"{"):
+        return None
+    try:
+        body = jsonfold.decode_object(content)
+        return jsonfold.convert(jsonfold.fold(body, EarlyConfig), EarlyConfig)
+    except InvalidParameter:
+        return None
+
+
+async def _with_form(call: Call) -> Query:
+    """Return the parameters; from the body when the URL has none that say what to do."""
+    query = call.query
+    if not _is_form(call) or "fromSrc" in query or "fromImage" in query:
+        return query
+    content = await call.exchange.body.read(_MAX_FORM_BYTES)
+    return Query(query.values | parse_query(content.decode(errors="replace")), strict=True)
+
+
+def _is_form(call: Call) -> bool:
+    kind = call.exchange.request.headers.get("content-type") or ""
+    return kind.partition(";")[0].strip().lower() == _FORM_TYPE
