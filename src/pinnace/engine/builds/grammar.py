@@ -179,7 +179,7 @@ def _run(source: Source) -> Run:
 
 
 def _is_script(source: Source) -> bool:
-    words = joined_heredocs(source.words())
+    words = joined_heredocs(split_quoted(source.rest, escape=source.escape))
     return len(source.line.heredocs) == len(words) == 1 and heredoc_of(words[0]) is not None
 
 
@@ -187,7 +187,7 @@ def _transfer_words(source: Source) -> tuple[tuple[str, ...], str, tuple[Heredoc
     """Return sources, target and heredocs of COPY and ADD."""
     words = source.list_or_words()
     if source.line.heredocs:
-        words = joined_heredocs(words)
+        words = joined_heredocs(split_quoted(source.rest, escape=source.escape))
     if len(words) < 2:
         raise InvalidParameter(
             f"{source.keyword} requires at least two arguments, but only one was provided. "
