@@ -10,7 +10,7 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from pinnace.contracts.registry import FetchedManifest
+from pinnace.contracts.registry import FetchedManifest, TransferLimits
 from pinnace.engine.images.library import ImageLibrary
 from pinnace.engine.images.parts import ImageParts
 from pinnace.engine.images.pull import Puller, PullRequest, PullSettings
@@ -80,6 +80,8 @@ class PullHost:
             content=self.content,
             layer_blobs=self.blobs,
             downloads=None,
+            registries=self.registries,
+            limits=TransferLimits(),
             users=self.users,
             offload=offload,
             transfer=offload,
@@ -87,7 +89,7 @@ class PullHost:
             host=HOST,
         )
         self.library = ImageLibrary(self.parts, await self.store.load())
-        self.puller = Puller(self.parts, self.library, self.registries, self.settings)
+        self.puller = Puller(self.parts, self.library, self.settings)
         return self
 
     async def pull(self, name, tag="", *, platform=None, messages=None):

@@ -17,6 +17,7 @@ from pinnace.api.versions import NEWEST, OLDEST
 from pinnace.contracts.control import HostFacts, SeccompChoice
 from pinnace.contracts.snapshots import Snapshots
 from pinnace.daemon.config import Config, ulimits
+from pinnace.daemon.image_config import unpack_limits
 from pinnace.daemon.images import image_service
 from pinnace.daemon.registries import registries
 from pinnace.daemon.roots import engine_id
@@ -422,8 +423,8 @@ def filesystem_of(path: Path) -> str:
 
 def _snapshots(config: Config, data_root: Path) -> Snapshots:
     if config.storage_driver == "vfs":
-        return VfsSnapshots(data_root / "vfs")
-    return OverlaySnapshots(data_root / "overlay2")
+        return VfsSnapshots(data_root / "vfs", limits=unpack_limits(config))
+    return OverlaySnapshots(data_root / "overlay2", limits=unpack_limits(config))
 
 
 async def _runtimes(config: Config, exec_root: Path) -> dict[str, Runtime]:

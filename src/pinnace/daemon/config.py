@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 from msgspec import field
 
+from pinnace.daemon.image_config import add_image_arguments, check_images
 from pinnace.daemon.registry_config import (
     DEFAULT_CERTS_DIRS,
     ProxyConfig,
@@ -55,6 +56,10 @@ class Config(
         nft_table: nftables table of this daemon; "": from the bridge's name.
         max_concurrent_downloads: Of layers, per pull; 0: any number.
         max_concurrent_uploads: Of layers, per push; 0: any number.
+        keep_layer_blobs: Keep the compressed layers that registries sent.
+        max_layer_bytes: Of a layer, unpacked.
+        max_manifest_bytes: Of a manifest, an index or an image config.
+        image_gc_threshold: Percent of the disk in use above which unused images go; 0: never.
     """
 
     hosts: list[str] = field(default_factory=lambda: list(DEFAULT_HOSTS))
@@ -104,6 +109,11 @@ class Config(
     max_concurrent_downloads: int = 3
     max_concurrent_uploads: int = 5
     max_download_attempts: int = 5
+    keep_layer_blobs: bool = True
+    max_image_layers: int = 127
+    max_layer_bytes: int = 64 << 30
+    max_manifest_bytes: int = 4 << 20
+    image_gc_threshold: int = 0
 
     @property
     def table(self) -> str:
@@ -145,6 +155,7 @@ def parser() -> argparse.ArgumentParser:
     _network_arguments(made)
     _container_arguments(made)
     add_registry_arguments(made)
+    add_image_arguments(made)
     add("--tls", action="store_true", help="use TLS; implied by --tlsverify")
     add("--tlsverify", action="store_true", help="use TLS and verify clients")
     add("--tlscacert", metavar="FILE")
@@ -289,6 +300,12 @@ def check(config: Config) -> None:
         downloads=config.max_concurrent_downloads,
         uploads=config.max_concurrent_uploads,
         attempts=config.max_download_attempts,
+    )
+    check_images(
+        layers=config.max_image_layers,
+        layer_bytes=config.max_layer_bytes,
+        manifest_bytes=config.max_manifest_bytes,
+        gc_threshold=config.image_gc_threshold,
     )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from pinnace.contracts.registry import Registries
 from pinnace.contracts.snapshots import Snapshots
 from pinnace.daemon.config import Config
+from pinnace.daemon.image_config import pull_settings, unpack_limits
 from pinnace.daemon.registries import transfer_limits
 from pinnace.engine.containers.registry import ContainerRegistry
 from pinnace.engine.events import EventLog
@@ -52,7 +53,7 @@ async def image_service(
         store,
         await store.load(),
         snapshots=snapshots,
-        content=BlobContent(Path(config.data_root) / "content"),
+        content=BlobContent(Path(config.data_root) / "content", limits=unpack_limits(config)),
         layer_blobs=SqliteLayerBlobs(database),
         downloads=HttpDownloads(
             proxies_from(
@@ -64,6 +65,7 @@ async def image_service(
         ),
         registries=registries,
         limits=transfer_limits(config),
+        pulls=pull_settings(config),
         users=ImageUsers(containers),
         offload=offload,
         transfer=transfer,

@@ -2,17 +2,23 @@
 
 from pinnace.api.call import Answer, Call
 from pinnace.api.handlers.sending import send_chunks, send_progress
-from pinnace.errors import InvalidParameter, NotSupported
+from pinnace.errors import InvalidParameter
 from pinnace.model.image_import import ImportParams
 
 TAR = "application/x-tar"
 
 
 async def create(call: Call) -> Answer | None:
-    """`POST /images/create`: import of an archive; pulling is not there yet."""
+    """`POST /images/create`: pull from a registry, or import an archive."""
     query = call.query
     if query.text("fromImage"):
-        raise NotSupported("pulling images from registries is not implemented by this engine yet")
+        messages = call.engine.images.pull(
+            query.text("fromImage"),
+            tag=query.text("tag"),
+            platform=query.optional("platform"),
+        )
+        await send_progress(call, messages)
+        return None
     source = query.text("fromSrc")
     if not source:
         raise InvalidParameter("one of fromImage and fromSrc must be given")

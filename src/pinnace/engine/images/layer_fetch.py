@@ -25,6 +25,8 @@ from pinnace.errors import Internal, InvalidParameter, NotFound
 from pinnace.oci.descriptor import Descriptor
 from pinnace.oci.digest import Digest, digest_hex
 
+_ANY_NUMBER = 1 << 20
+
 
 @dataclass(frozen=True, slots=True)
 class WantedLayer:
@@ -49,13 +51,12 @@ class LayerFetcher:
 
     Args:
         parts: What images are made of.
-        downloads: Layers on their way at a time.
         keep_blobs: Keep the compressed bytes.
     """
 
-    def __init__(self, parts: ImageParts, *, downloads: int, keep_blobs: bool) -> None:
+    def __init__(self, parts: ImageParts, *, keep_blobs: bool) -> None:
         self._parts = parts
-        self._slots = asyncio.Semaphore(downloads)
+        self._slots = asyncio.Semaphore(parts.limits.downloads or _ANY_NUMBER)
         self._keep_blobs = keep_blobs
         self._shared = SharedWork[LayerStat]()
 

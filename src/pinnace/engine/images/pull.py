@@ -19,7 +19,6 @@ from pinnace.contracts.registry import (
     ANONYMOUS,
     Credentials,
     FetchedManifest,
-    Registries,
     Repository,
 )
 from pinnace.engine.images.bridge import Message, Progress
@@ -51,12 +50,10 @@ class PullSettings:
     """How images are pulled.
 
     Attributes:
-        downloads: Layers on their way at a time, by all clients together.
         keep_blobs: Keep the compressed bytes of layers.
         limits: What is accepted.
     """
 
-    downloads: int = 3
     keep_blobs: bool = True
     limits: PullLimits = PullLimits()  # noqa: RUF009 - immutable
 
@@ -82,22 +79,15 @@ class Puller:
     Args:
         parts: What images are made of.
         library: The images.
-        registries: Where they come from.
-        settings: How.
+        settings: How they are pulled.
     """
 
-    def __init__(
-        self,
-        parts: ImageParts,
-        library: ImageLibrary,
-        registries: Registries,
-        settings: PullSettings,
-    ) -> None:
+    def __init__(self, parts: ImageParts, library: ImageLibrary, settings: PullSettings) -> None:
         self._parts = parts
         self._library = library
-        self._registries = registries
+        self._registries = parts.registries
         self._limits = settings.limits
-        fetcher = LayerFetcher(parts, downloads=settings.downloads, keep_blobs=settings.keep_blobs)
+        fetcher = LayerFetcher(parts, keep_blobs=settings.keep_blobs)
         self._layers = LayerPuller(parts, library, fetcher)
         self._configs = SharedWork[bytes]()
 

@@ -11,7 +11,7 @@ from pinnace.contracts.content import Content
 from pinnace.contracts.downloads import Downloads
 from pinnace.contracts.image_store import ImageChange, ImageState, ImageStore
 from pinnace.contracts.layer_blobs import LayerBlobs
-from pinnace.contracts.registry import Registries, TransferLimits
+from pinnace.contracts.registry import ANONYMOUS, Credentials, Registries, TransferLimits
 from pinnace.contracts.snapshots import SnapshotKey, Snapshots
 from pinnace.engine.filters import Filters
 from pinnace.engine.images import listing
@@ -26,6 +26,9 @@ from pinnace.engine.images.make import EMPTY_DIFF_ID, Step, child_config
 from pinnace.engine.images.origin import image_origin
 from pinnace.engine.images.parts import ImageParts, ImageUsers, Offload, Publish
 from pinnace.engine.images.prune import PRUNE_FILTERS, prunable
+from pinnace.engine.images.pull import Puller, PullRequest, PullSettings
+from pinnace.engine.images.pull_plan import pull_reference
+from pinnace.engine.images.push import Pusher
 from pinnace.engine.images.records import format_time
 from pinnace.engine.images.save import SavedImage
 from pinnace.engine.images.transfer import load_archive, save_archive
@@ -45,8 +48,10 @@ from pinnace.model.image import (
 from pinnace.model.image_import import ImportParams
 from pinnace.model.record import ImageId
 from pinnace.oci.chain import ChainId
-from pinnace.oci.platform import Platform
+from pinnace.oci.platform import Platform, parse_platform
 from pinnace.oci.reference import Reference, parse_reference, target_reference
+
+_DEFAULT_PULLS = PullSettings()
 
 
 class ImageService:
@@ -66,6 +71,7 @@ class ImageService:
         transfer: Runs work that waits for clients; None: `offload` does.
         publish: Takes events.
         host: What this host runs.
+        pulls: How images are pulled.
     """
 
     def __init__(
@@ -84,6 +90,7 @@ class ImageService:
         publish: Publish,
         host: Platform,
         transfer: Offload | None = None,
+        pulls: PullSettings = _DEFAULT_PULLS,
     ) -> None:
         self._parts = ImageParts(
             store=store,
@@ -100,7 +107,9 @@ class ImageService:
             host=host,
         )
         self._library = ImageLibrary(self._parts, state)
+        self._pusher = Pusher(self._parts, self._library)
         self.lineage = Lineage(self._parts, self._library)
+        self._puller = Puller(self._parts, self._library, pulls)
 
     @property
     def catalog(self) -> Catalog:
@@ -260,6 +269,36 @@ class ImageService:
             reclaimed += deleted.reclaimed
         self._parts.publish("image", "prune", "", {"reclaimed": str(reclaimed)})
         return ImagePruneReport(images_deleted=items or None, space_reclaimed=reclaimed)
+
+    def pull(
+        self,
+        name: str,
+        *,
+        tag: str = "",
+        platform: str | None = None,
+        credentials: Credentials = ANONYMOUS,
+    ) -> AsyncIterator[Message]:
+        """Pull an image from a registry; yield messages as Docker does.
+
+        Args:
+            name: Possibly with a tag or digest in it; with neither, every tag is pulled.
+            tag: Tag or digest, instead of the one in `name`.
+            platform: Which image of an index; None: the one for this host.
+            credentials: For the registry.
+
+        Raises:
+            InvalidParameter: No such reference or platform.
+            PinnaceError: Raised by the iteration, see `Puller.pull`.
+        """
+        wanted = parse_platform(platform, self._parts.host) if platform else None
+        request = PullRequest(pull_reference(name, tag), wanted, credentials)
+        return self._puller.pull(request)
+
+    def push(
+        self, name: str, *, tag: str, platform: Platform | None, credentials: Credentials
+    ) -> AsyncIterator[Message]:
+        """Send images to their registry; see `Pusher.push`."""
+        return self._pusher.push(name, tag=tag, platform=platform, credentials=credentials)
 
     def load(self, stream: AsyncIterator[bytes], *, quiet: bool = False) -> AsyncIterator[Message]:
         """Load every image of an archive; yield messages as `docker load` shows them.
