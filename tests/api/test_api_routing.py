@@ -214,7 +214,6 @@ async def test_removed_calls_are_unknown(client):
         ("GET", "/images/search?term=x", 501),
         ("POST", "/auth", 501),
         ("POST", "/images/create?fromImage=busybox", 501),
-        ("POST", "/images/busybox/push", 501),
         ("GET", "/distribution/busybox/json", 501),
         ("POST", "/session", 501),
     ],

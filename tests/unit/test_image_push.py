@@ -11,7 +11,7 @@ from tests.support.archives import file, tar_of
 
 from pinnace.contracts.image_store import ImageChange, StoredImage
 from pinnace.contracts.layer_blobs import LayerBlob
-from pinnace.contracts.registry import ANONYMOUS, Credentials
+from pinnace.contracts.registry import ANONYMOUS, Credentials, TransferLimits
 from pinnace.engine.images.library import ImageLibrary
 from pinnace.engine.images.parts import ImageParts
 from pinnace.engine.images.push import Pusher
@@ -56,6 +56,8 @@ class Host:
             "snapshots": self.snapshots,
             "content": self.content,
             "layer_blobs": self.layer_blobs,
+            "registries": self.registries,
+            "limits": TransferLimits(),
             "offload": asyncio.to_thread,
             "transfer": asyncio.to_thread,
             "publish": lambda *event: self.events.append(event),
@@ -66,7 +68,7 @@ class Host:
 
     async def start(self):
         self.library = ImageLibrary(self.parts, await self.store.load())
-        self.pusher = Pusher(self.parts, self.library, self.registries, uploads=5)
+        self.pusher = Pusher(self.parts, self.library)
         return self
 
     async def add(self, *names, layers=(LOWER, UPPER), manifest=None, architecture="amd64"):
@@ -210,6 +212,14 @@ async def test_repositories_of_other_registries_are_not_asked_for_layers(host):
     assert host.registries.count("mount_blob") == 0
     one, two = host.shelf(), host.shelf("other.example/app")
     assert one.tags["1"] == two.tags["2"]  # compressed again, to the same bytes
+
+
+async def test_a_neighbour_that_may_not_be_read_does_not_end_the_push(host):
+    await host.add("1", "localhost:5000/other:2")
+    await host.push()
+    host.registries.fail_next("mount_blob", Unauthorized("denied"), NotFound("unknown"))
+    messages = await host.push("localhost:5000/other", "2")
+    assert (label(LOWER), "Pushed") in statuses(messages)
 
 
 @pytest.mark.parametrize("oci", [False, True])

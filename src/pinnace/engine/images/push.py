@@ -5,16 +5,15 @@ layers it does not have; what a broken push leaves there is unreferenced blobs, 
 attempt finds.
 """
 
-import asyncio
 import functools
 from collections.abc import AsyncIterator, Coroutine, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
-from typing import TypeVar
 
 import msgspec
 
 from pinnace.contracts.image_store import ImageChange
-from pinnace.contracts.registry import Credentials, Registries, Repository
+from pinnace.contracts.registry import Credentials, Repository
 from pinnace.engine.images.bridge import Message, Progress
 from pinnace.engine.images.library import ImageLibrary
 from pinnace.engine.images.parts import ImageParts
@@ -28,32 +27,27 @@ from pinnace.engine.images.push_forms import (
 )
 from pinnace.engine.images.push_index import IndexPusher, find_index
 from pinnace.engine.images.push_layers import LayerPusher, UploadSlots, label
+from pinnace.engine.images.together import together
+from pinnace.engine.images.transfer import with_progress
 from pinnace.model.image import ImageRecord
 from pinnace.oci.descriptor import Descriptor
 from pinnace.oci.digest import Digest, sha256_digest
 from pinnace.oci.platform import Platform
 from pinnace.oci.reference import Reference
 
-T = TypeVar("T")
-
 
 class Pusher:
     """Pushes images. One per daemon.
 
     Args:
-        parts: What images are made of.
+        parts: What images are made of, and where they go.
         library: The images.
-        registries: Where they go.
-        uploads: Layers that travel at a time.
     """
 
-    def __init__(
-        self, parts: ImageParts, library: ImageLibrary, registries: Registries, *, uploads: int
-    ) -> None:
+    def __init__(self, parts: ImageParts, library: ImageLibrary) -> None:
         self._parts = parts
         self._library = library
-        self._registries = registries
-        self._slots = UploadSlots(uploads)
+        self._slots = UploadSlots(parts.limits.uploads)
 
     async def push(
         self, name: str, *, tag: str, platform: Platform | None, credentials: Credentials
@@ -68,17 +62,10 @@ class Pusher:
         Cancelled: what travels is given up; the registry keeps the blobs it has completely.
         """
         target = push_target(name, tag)
-        progress = Progress()
-        task = asyncio.create_task(
-            self._push(target, platform, credentials, progress), name="image push"
-        )
-        try:
-            async for message in progress:
+        work = functools.partial(self._push, target, platform, credentials)
+        async with aclosing(with_progress(work, name="image push")) as messages:
+            async for message in messages:
                 yield message
-            await task
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
 
     async def _push(
         self,
@@ -88,21 +75,17 @@ class Pusher:
         progress: Progress,
     ) -> None:
         bare = target.without_tag().without_digest()
-        try:
-            progress.say({"status": f"The push refers to repository [{bare.familiar()}]"})
-            images = chosen_images(self._library.catalog, target, platform)
-            chains = [layer.chain for _, record in images for layer in record.layers]
-            with self._library.leases.hold(chains):
-                async with self._registries.repository(
-                    target.name, credentials, push=True
-                ) as repository:
-                    indexes = IndexPusher(self._registries, repository, credentials)
-                    push = _Push(self._parts, self._library, self._slots, progress, repository)
-                    for name, record in images:
-                        await push.image(name, record, indexes if platform is None else None)
-            self._announce(target, images[0][1])
-        finally:
-            progress.end()
+        progress.say({"status": f"The push refers to repository [{bare.familiar()}]"})
+        images = chosen_images(self._library.catalog, target, platform)
+        chains = [layer.chain for _, record in images for layer in record.layers]
+        registries = self._parts.registries
+        with self._library.leases.hold(chains):
+            async with registries.repository(target.name, credentials, push=True) as repository:
+                indexes = IndexPusher(registries, repository, credentials)
+                push = _Push(self._parts, self._library, self._slots, progress, repository)
+                for name, record in images:
+                    await push.image(name, record, indexes if platform is None else None)
+        self._announce(target, images[0][1])
 
     def _announce(self, target: Reference, record: ImageRecord) -> None:
         labels = record.config.labels or {}
@@ -154,7 +137,8 @@ class _Push:
             [
                 self._place_config(form, record),
                 *self._place_layers(form, record, original.layers if original else ()),
-            ]
+            ],
+            name="push",
         )
         if original and stored and record.manifest and layers == original.layers:
             return _Pushed(record.manifest, stored)
@@ -208,17 +192,6 @@ class _Push:
         }
         self.progress.say({"progressDetail": {}, "aux": told})
         return pushed
-
-
-async def together(work: Sequence[Coroutine[object, object, T]]) -> list[T]:
-    """Await all; the first failure cancels the others, is waited out, and raised as it is."""
-    tasks = [asyncio.create_task(one, name="push") for one in work]
-    try:
-        return await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _from(content: bytes, offset: int) -> AsyncIterator[bytes]:

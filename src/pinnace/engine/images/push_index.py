@@ -137,7 +137,10 @@ class IndexPusher:
         for digest in _needed(content):
             if await self._repository.has_blob(digest):
                 continue
-            if not await self._repository.mount_blob(digest, source):
+            try:
+                if not await self._repository.mount_blob(digest, source):
+                    return False
+            except (NotFound, Unauthorized, Forbidden):
                 return False
         return True
 

@@ -22,12 +22,13 @@ from pinnace.engine.images.parts import ImageParts, Offload
 from pinnace.engine.images.progress import Meter, step
 from pinnace.engine.images.push_forms import Form
 from pinnace.engine.locks import Locks
-from pinnace.errors import InvalidParameter, NotFound, Unavailable
+from pinnace.errors import Forbidden, InvalidParameter, NotFound, Unauthorized, Unavailable
 from pinnace.model.image import ImageLayer
 from pinnace.oci.chain import ChainId
 from pinnace.oci.descriptor import Descriptor
 from pinnace.oci.digest import digest_hex
 from pinnace.oci.layer_gzip import GzipSink
+from pinnace.oci.manifest import MAX_LAYERS
 from pinnace.oci.reference import parse_repository
 
 CHUNK_BYTES = 1 << 20
@@ -45,7 +46,8 @@ class UploadSlots:
     """
 
     def __init__(self, uploads: int) -> None:
-        self.uploads = asyncio.Semaphore(uploads)
+        """Let so many layers travel at a time; 0: all."""
+        self.uploads = asyncio.Semaphore(uploads or MAX_LAYERS * MAX_LAYERS)
         self.compressing = asyncio.Semaphore(os.cpu_count() or 1)
         self.layers = Locks()
 
@@ -121,11 +123,17 @@ class LayerPusher:
         sources = map(parse_repository, await self._parts.layer_blobs.sources(form.digest))
         near = [one for one in sources if one.domain == here.domain and one.path != here.path]
         for source in near[:_SOURCES]:
-            if await self._repository.mount_blob(form.digest, source.name):
+            if await self._take_over(form, source.name):
                 await self._remember(layer, form)
                 self._progress.say(step(f"Mounted from {source.path}", label(layer)))
                 return True
         return False
+
+    async def _take_over(self, form: Descriptor, source: str) -> bool:
+        try:
+            return await self._repository.mount_blob(form.digest, source)
+        except (NotFound, Unauthorized, Forbidden):
+            return False  # the client may push here without reading there
 
     async def _is_sent(self, layer: ImageLayer, form: Descriptor) -> bool:
         content = self._parts.content
