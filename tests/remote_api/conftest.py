@@ -13,6 +13,7 @@ import pytest
 from tests.support import images
 from tests.support.archives import file, tar_of
 from tests.support.remote import BARE, VERSIONS, Remote, started
+from tests.support.remote_images import Images, WebServer, web_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -148,3 +149,21 @@ def shared(tcp: Remote, newest: Remote) -> Iterator[Containers]:
         yield made
     finally:
         made.remove()
+
+
+@pytest.fixture
+def stock(api: Remote, newest: Remote, containers: Containers) -> Iterator[Images]:
+    """Images made through `api`; what is new is removed, after the containers."""
+    made = Images(api, newest)
+    try:
+        yield made
+    finally:
+        containers.remove()
+        made.remove()
+
+
+@pytest.fixture(scope="package")
+def web() -> Iterator[WebServer]:
+    """A web server on loopback."""
+    with web_server() as server:
+        yield server

@@ -228,6 +228,12 @@ def started(name: str, *arguments: str, **options: Any) -> Iterator[tuple[Engine
     listen = f"--host=tcp://127.0.0.1:{port}"
     try:
         with pinnaced.start(root, arguments=(listen, *arguments), **options) as engine:
+            until(lambda: _accepts(port), "listening on TCP")  # its sockets open one by one
             yield engine, port
     finally:
         remove_root(root)
+
+
+def _accepts(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
