@@ -7,8 +7,9 @@ come; a download that broke off goes on behind them, also after a restart.
 
 import asyncio
 import functools
+import threading
 from collections.abc import AsyncIterator
-from contextlib import closing
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -21,7 +22,7 @@ from pinnace.engine.images.parts import ImageParts
 from pinnace.engine.images.progress import Meter, step
 from pinnace.engine.images.shared import Audience, SharedWork
 from pinnace.engine.images.transfer import with_upload
-from pinnace.errors import Internal, InvalidParameter, NotFound
+from pinnace.errors import Internal, InvalidParameter, NotFound, Unavailable
 from pinnace.oci.descriptor import Descriptor
 from pinnace.oci.digest import Digest, digest_hex
 
@@ -93,9 +94,12 @@ class LayerFetcher:
         """Stage the layer from the blob kept here, if there is one and it is whole."""
         content, digest = self._parts.content, layer.descriptor.digest
 
+        is_stopped = threading.Event()
+
         def stage() -> LayerStat | None:
             try:
-                with content.open(digest) as source:
+                with content.open(digest) as file:
+                    source = _Stoppable(file, is_stopped)
                     return self._parts.snapshots.stage_layer(source, digest=digest)
             except NotFound:
                 return None
@@ -103,7 +107,12 @@ class LayerFetcher:
                 content.delete(digest)  # cut short by a power failure
                 return None
 
-        stat = await self._parts.transfer(stage)
+        worker = asyncio.ensure_future(self._parts.transfer(stage))
+        try:
+            stat = await asyncio.shield(worker)
+        finally:
+            is_stopped.set()
+            await asyncio.wait([worker])
         if stat is not None:
             audience.say(step("Download complete", layer.label))
         return stat
@@ -114,8 +123,8 @@ class LayerFetcher:
         attempt = _Attempt(self._parts, layer, audience)
         if not self._keep_blobs:
             return await attempt.download(repository, None)
-        content, digest = self._parts.content, layer.descriptor.digest
-        with closing(await self._parts.offload(lambda: content.receive(digest))) as partial:
+        digest = layer.descriptor.digest
+        async with self._receiving(digest) as partial:
             was_resumed = partial.size > 0
             try:
                 return await attempt.download(repository, partial)
@@ -123,8 +132,23 @@ class LayerFetcher:
                 if not was_resumed:
                     raise
         # What was kept of an earlier attempt may be what is wrong: once more, from the start.
-        with closing(await self._parts.offload(lambda: content.receive(digest))) as partial:
+        async with self._receiving(digest) as partial:
             return await attempt.download(repository, partial)
+
+    @asynccontextmanager
+    async def _receiving(self, digest: Digest) -> AsyncIterator[PartialBlob]:
+        """Open what is there of a blob for a `with` block, however it ends."""
+        content = self._parts.content
+        opening = asyncio.ensure_future(self._parts.offload(lambda: content.receive(digest)))
+        try:
+            partial = await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            await asyncio.wait([opening])
+            if opening.exception() is None:
+                opening.result().close()
+            raise
+        with closing(partial):
+            yield partial
 
 
 class _Attempt:
@@ -161,6 +185,19 @@ class _Attempt:
         if partial is not None:
             partial.complete()
         return stat
+
+
+class _Stoppable:
+    """A file whose reading can be ended from outside."""
+
+    def __init__(self, file: BinaryIO, is_stopped: threading.Event) -> None:
+        self._file = file
+        self._is_stopped = is_stopped
+
+    def read(self, size: int = -1, /) -> bytes:
+        if self._is_stopped.is_set():
+            raise Unavailable("nobody wants the layer any more")
+        return self._file.read(size)
 
 
 class _Arriving:
