@@ -7,6 +7,7 @@ from pinnace.contracts.registry import ANONYMOUS, Credentials, Login, SearchHit
 from pinnace.host.registry.endpoints import Endpoints, LookUp
 from pinnace.host.registry.login import log_in
 from pinnace.host.registry.repository import HttpRepository
+from pinnace.host.registry.retries import Patience
 from pinnace.host.registry.search import search
 from pinnace.host.registry.server import Server
 from pinnace.host.registry.settings import RegistrySettings
@@ -43,7 +44,8 @@ class HttpRegistries:
                 for endpoint in endpoints
             ]
 
-        yield HttpRepository(reference, servers, attempts=self._settings.attempts, push=push)
+        patience = Patience(self._settings.attempts, self._settings.backoff_s)
+        yield HttpRepository(reference, servers, patience=patience, push=push)
 
     async def login(self, registry: str, credentials: Credentials) -> Login:
         """See the contract."""

@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator
 
 from pinnace.errors import InvalidParameter, PinnaceError
 from pinnace.host.registry.failures import ConnectionFailed, Subject
-from pinnace.host.registry.retries import Retries
+from pinnace.host.registry.retries import Patience, Retries
 from pinnace.host.registry.server import Ask, Server, failed
 from pinnace.host.registry.transport import Response
 from pinnace.oci.descriptor import Descriptor
@@ -41,17 +41,17 @@ class BlobReader:
         self._ranges = True
         self.position = offset
 
-    async def read(self, server: Server, attempts: int) -> AsyncGenerator[bytes, None]:
+    async def read(self, server: Server, patience: Patience) -> AsyncGenerator[bytes, None]:
         """Yield what is left of the blob.
 
         Args:
             server: Whom to ask.
-            attempts: How many in a row may fail.
+            patience: How many attempts in a row may fail.
 
         Raises:
             PinnaceError: The server does not have it, keeps failing, or sends something else.
         """
-        retries = Retries(attempts)
+        retries = Retries(patience)
         size = self._descriptor.size
         while self.position < size:
             began = self.position

@@ -63,7 +63,7 @@ class Manifests:
         async with await self._server.open(self._ask("HEAD", reference)) as response:
             if not is_success(response.status):
                 # The answer to HEAD has no words: GET asks for them.
-                if response.status in (400, 403, 404, 405, 501):
+                if response.status in (400, 401, 403, 404, 405, 501):
                     return None
                 raise await failed(response, self._subject(reference))
             length = response.headers.get("Content-Length", "")

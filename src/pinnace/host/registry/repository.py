@@ -9,7 +9,7 @@ from pinnace.errors import InvalidParameter, PinnaceError, RegistryUnavailable
 from pinnace.host.registry.download import BlobReader
 from pinnace.host.registry.failures import Subject
 from pinnace.host.registry.manifests import Manifests
-from pinnace.host.registry.retries import retrying
+from pinnace.host.registry.retries import Patience, retrying
 from pinnace.host.registry.server import Ask, Server, failed
 from pinnace.host.registry.transport import is_success
 from pinnace.host.registry.upload import BlobUpload, Content, Sent
@@ -30,17 +30,17 @@ class HttpRepository:
     Args:
         reference: Its name.
         find_servers: Returns the servers that may have it, best first.
-        attempts: How many tries in a row may fail.
+        patience: How many tries in a row may fail.
         push: Whether something is to be changed.
     """
 
     def __init__(
-        self, reference: Reference, find_servers: FindServers, *, attempts: int, push: bool
+        self, reference: Reference, find_servers: FindServers, *, patience: Patience, push: bool
     ) -> None:
         self.name = reference.name
         self._path = reference.path
         self._find_servers = find_servers
-        self._attempts = attempts
+        self._patience = patience
         self._subject = Subject(reference.familiar_name, push=push)
         self._scopes = (f"repository:{reference.path}:{'pull,push' if push else 'pull'}",)
         self._servers: Sequence[Server] = ()
@@ -72,7 +72,9 @@ class HttpRepository:
             last = server is servers[-1] or not server.endpoint.mirror
             try:
                 await self._greet(server)
-                async with aclosing(reader.read(server, self._attempts if last else 1)) as chunks:
+                async with aclosing(
+                    reader.read(server, self._patience if last else self._patience.once())
+                ) as chunks:
                     async for chunk in chunks:
                         yield chunk
             except PinnaceError:
@@ -113,14 +115,14 @@ class HttpRepository:
         descriptor.check()
         server = await self._target()
         upload = BlobUpload(server, self._path, self._scopes, subject=self._subject)
-        await upload.run(descriptor, content, self._attempts, sent)
+        await upload.run(descriptor, content, self._patience, sent)
 
     async def put_manifest(self, content: bytes, media_type: str, reference: str) -> Digest:
         """See the contract."""
         _check_reference(reference)
         server = await self._target()
         return await retrying(
-            self._attempts,
+            self._patience,
             lambda: self._manifests(server).put(content, media_type, reference),
         )
 
@@ -140,8 +142,8 @@ class HttpRepository:
             final = server is servers[-1]
             try:
                 await self._greet(server)
-                attempts = 1 if server.endpoint.mirror else self._attempts
-                return await retrying(attempts, lambda: operation(server))  # noqa: B023  awaited here
+                patience = self._patience.once() if server.endpoint.mirror else self._patience
+                return await retrying(patience, lambda: operation(server))  # noqa: B023  awaited here
             except PinnaceError:
                 if final or (server.greeted and not server.endpoint.mirror):
                     raise

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import TypeVar
 
 from pinnace.errors import PinnaceError
@@ -13,21 +14,34 @@ T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
-_FIRST_S, _LONGEST_S = 0.25, 8.0
+_LONGEST_S = 8.0
 _LONGEST_ASKED_S = 60.0
 # Progress makes attempts count anew, but not for ever: a server may give a byte each time.
 _TOTAL_FACTOR = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How often something is tried, and how long the first pause may be."""
+
+    attempts: int
+    backoff_s: float
+
+    def once(self) -> "Patience":
+        """Return the patience for servers that others can stand in for."""
+        return Patience(1, self.backoff_s)
 
 
 class Retries:
     """The attempts of one transfer.
 
     Args:
-        attempts: How many in a row may fail before it fails.
+        patience: How many in a row may fail before it fails.
     """
 
-    def __init__(self, attempts: int) -> None:
-        self._attempts = attempts
+    def __init__(self, patience: Patience) -> None:
+        self._attempts = patience.attempts
+        self._backoff_s = patience.backoff_s
         self._failed = 0
         self._total = 0
 
@@ -56,13 +70,13 @@ class Retries:
     def _delay(self, error: PinnaceError) -> float:
         if isinstance(error, ServerFailed | Throttled) and error.retry_after_s is not None:
             return min(error.retry_after_s, _LONGEST_ASKED_S)
-        longest = min(_FIRST_S * 2.0**self._failed, _LONGEST_S)
+        longest = min(self._backoff_s * 2.0 ** (self._failed - 1), _LONGEST_S)
         return random.uniform(longest / 2, longest)  # noqa: S311  spreads load, guards nothing
 
 
-async def retrying(attempts: int, operation: Callable[[], Awaitable[T]]) -> T:
+async def retrying(patience: Patience, operation: Callable[[], Awaitable[T]]) -> T:
     """Return the result of `operation`, which is tried again when what failed may pass."""
-    retries = Retries(attempts)
+    retries = Retries(patience)
     while True:
         try:
             return await operation()

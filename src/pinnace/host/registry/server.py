@@ -143,6 +143,9 @@ async def refusal_of(response: Response) -> Refusal:
     """Return what an unsuccessful answer says; of another host's answer only the status."""
     if response.redirected:
         return Refusal(response.status, "", "")
+    errors = {one.parameters.get("error") for one in _challenges_of(response)}
+    if "insufficient_scope" in errors:  # RFC 6750, section 3.1: known, but not allowed to
+        return Refusal(403, "DENIED", "denied: requested access to the resource is denied")
     try:
         body = await response.read(_MAX_ERROR)
     except PinnaceError:

@@ -20,6 +20,7 @@ class RegistrySettings:
         certificates: Directories with one directory per registry, `HOST[:PORT]/*.crt`.
         proxies: For requests to registries.
         attempts: How often a transfer is tried before it fails, at least 1.
+        backoff_s: Longest pause before the second attempt; it doubles with each further one.
         default_url: Base URL that stands in for Docker's registry and index; "": they themselves.
         user_agent: What registries are told of us.
         stall_s: How long a registry may be silent, or slower than `low_water` on average.
@@ -31,6 +32,7 @@ class RegistrySettings:
     certificates: Sequence[Path] = DEFAULT_CERTIFICATES
     proxies: Proxies = Proxies()  # noqa: RUF009  immutable
     attempts: int = 5
+    backoff_s: float = 0.5
     default_url: str = ""
     user_agent: str = "pinnace"
     stall_s: float = 60.0

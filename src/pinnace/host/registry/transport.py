@@ -200,7 +200,8 @@ class Transport:
             current = replace(current, url=target)
             if redirected:
                 current = await self._for_stranger(current, origin)
-        raise ConnectionFailed(request.method, request.url, "stopped after 10 redirects")
+        reason = f"stopped after {_REDIRECTS} redirects"
+        raise ConnectionFailed(request.method, request.url, reason, passing=False)
 
     async def close(self) -> None:
         """Close idle connections; the next request opens new ones."""

@@ -12,7 +12,7 @@ from urllib.parse import urljoin, urlsplit
 from pinnace.errors import InvalidParameter, PinnaceError
 from pinnace.host.registry.failures import Subject
 from pinnace.host.registry.pace import Pace
-from pinnace.host.registry.retries import Retries
+from pinnace.host.registry.retries import Patience, Retries
 from pinnace.host.registry.server import Ask, Server, failed
 from pinnace.host.registry.transport import Origin, Response
 from pinnace.oci.descriptor import Descriptor
@@ -47,20 +47,20 @@ class BlobUpload:
         self._received = 0
 
     async def run(
-        self, descriptor: Descriptor, content: Content, attempts: int, sent: Sent | None
+        self, descriptor: Descriptor, content: Content, patience: Patience, sent: Sent | None
     ) -> None:
         """Upload the blob.
 
         Args:
             descriptor: Digest and size.
             content: Returns the bytes from an offset on.
-            attempts: How many in a row may fail.
+            patience: How many attempts in a row may fail.
             sent: Told how many bytes the registry took.
 
         Raises:
             PinnaceError: The registry refuses or keeps failing, or `content` does.
         """
-        retries = Retries(attempts)
+        retries = Retries(patience)
         while True:
             before = self._received
             source = _Source(content, descriptor.size, sent)
