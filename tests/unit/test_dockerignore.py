@@ -320,6 +320,15 @@ def test_absurdly_large_files_are_refused():
             IgnoreRules.parse(data)
 
 
+def test_the_dockerfile_is_kept_whatever_the_rules_say():
+    rules = IgnoreRules.parse(b"*\n")
+    kept = rules.keeping("Dockerfile", ".dockerignore")
+    assert rules.ignores("Dockerfile")
+    assert not kept.ignores("Dockerfile")
+    assert not kept.ignores(".dockerignore")
+    assert kept.ignores("Dockerfile.other")
+
+
 @pytest.mark.parametrize(
     ("text", "directory", "expected"),
     [

@@ -120,7 +120,9 @@ def _set(config: ContainerConfig, instruction: Instruction) -> ContainerConfig:
         case Workdir(path=path):
             return replace(config, working_dir=working_directory(config.working_dir, path))
         case Stopsignal(signal=signal):
-            parse_signal(signal)
+            # Any number but 0 will do, as for dockerd; the kernel judges it when it is sent.
+            if not signal.isdecimal() or not int(signal):
+                parse_signal(signal)
             return replace(config, stop_signal=signal)
         case Healthcheck(health=health):
             return replace(config, healthcheck=health)
@@ -137,8 +139,8 @@ def expand_port(text: str) -> list[str]:
     Raises:
         InvalidParameter: Not a port, or an unknown protocol.
     """
-    spec, slash, protocol = text.partition("/")
-    protocol = protocol.lower() if slash else "tcp"
+    spec, _, protocol = text.partition("/")
+    protocol = protocol.lower() or "tcp"
     port = spec.rpartition(":")[2]
     if not port:
         raise InvalidParameter(f"No port specified: {text}<empty>")

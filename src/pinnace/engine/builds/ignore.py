@@ -43,7 +43,6 @@ class IgnoreRules:
             InvalidParameter: A pattern is malformed, or `!` stands alone.
         """
         self._rules = tuple(_rule(pattern) for pattern in patterns)
-        self._has_exceptions = any(rule.is_exception for rule in self._rules)
 
     @classmethod
     def parse(cls, data: bytes) -> "IgnoreRules":
@@ -53,6 +52,17 @@ class IgnoreRules:
             InvalidParameter: A pattern is malformed, or the file is unreasonably large.
         """
         return cls(read_patterns(data))
+
+    def keeping(self, *paths: str) -> "IgnoreRules":
+        """Return the rules with files that are needed whatever they say, as the client does it.
+
+        Args:
+            paths: The Dockerfile and `.dockerignore`, relative to the context.
+        """
+        kept = [f"!{path}" for path in paths if self.ignores(path)]
+        rules = IgnoreRules(kept)
+        rules._rules = (*self._rules, *rules._rules)
+        return rules
 
     def __bool__(self) -> bool:
         return bool(self._rules)
