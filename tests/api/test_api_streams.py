@@ -186,6 +186,12 @@ def now() -> str:
     return f"{time.time():.6f}"
 
 
+async def test_events_since_0_are_all_there_are(client, engine):
+    engine.events.publish("container", "start", CONTAINER)
+    reply = await client.get(f"/events?since=0&until={now()}")
+    assert CONTAINER.encode() in reply.body
+
+
 async def test_events_of_older_clients(client, engine):
     engine.events.publish("container", "start", CONTAINER, {"image": "busybox"})
     engine.events.publish("image", "create", IMAGE)

@@ -12,6 +12,8 @@ from pinnace.model.event import Event
 async def events(call: Call) -> Answer | None:
     """Send what happened from `since` on, until `until` or the client leaves."""
     since, until = call.query.timestamp("since"), call.query.timestamp("until")
+    if since is None and call.query.text("since"):
+        since = 0  # the beginning of time, not: from now on
     if since is not None and until is not None and until < since:
         raise InvalidParameter("`since` time must be before `until` time")
     filters = parse_filters(call.query.optional("filters"))
