@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.support import images
+from tests.support import registry as registries
 from tests.support.archives import file, tar_of
 from tests.support.remote import BARE, VERSIONS, Remote, started
 from tests.support.remote_images import Images, WebServer, web_server
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.support.engine import Engine
+    from tests.support.registry import Registry
 
 BRIDGE = "pnt27"
 SUBNET = "10.228.0.1/24"
@@ -166,4 +168,11 @@ def stock(api: Remote, newest: Remote, containers: Containers) -> Iterator[Image
 def web() -> Iterator[WebServer]:
     """A web server on loopback."""
     with web_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="package")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    """A registry on loopback that asks nobody who they are."""
+    with registries.start(tmp_path_factory.mktemp("registry")) as server:
         yield server

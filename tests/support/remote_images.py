@@ -25,6 +25,7 @@ PACKED = {
     "bzip2": bz2.compress,
     "xz": lzma.compress,
 }
+GATE_S = 60
 _numbers = itertools.count(1)
 
 
@@ -115,15 +116,31 @@ class Images:
 
 @dataclass(slots=True)
 class WebServer:
-    """Files on loopback; `asked` holds the paths that were asked for."""
+    """Files on loopback; below /unsized/ their length is not told.
+
+    Attributes:
+        files: By path.
+        asked: Paths that were asked for.
+        gate: While it is closed, files stop after 1024 bytes.
+    """
 
     port: int
-    files: dict[str, bytes]
-    asked: list[str]
+    files: dict[str, bytes] = field(default_factory=dict)
+    asked: list[str] = field(default_factory=list)
+    gate: threading.Event = field(default_factory=threading.Event)
 
     @property
     def address(self) -> str:
         return f"127.0.0.1:{self.port}"
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Let files stop after 1024 bytes until the end of the block."""
+        self.gate.clear()
+        try:
+            yield
+        finally:
+            self.gate.set()
 
     def put(self, path: str, content: bytes) -> str:
         """Serve a file; return its URL."""
@@ -140,16 +157,20 @@ def web_server() -> Iterator[WebServer]:
             found.asked.append(self.path)
             content = found.files.get(self.path)
             self.send_response(200 if content is not None else 404)
-            self.send_header("Content-Length", str(len(content or b"")))
+            if not self.path.startswith("/unsized/"):
+                self.send_header("Content-Length", str(len(content or b"")))
             self.end_headers()
             with contextlib.suppress(ConnectionError):
-                self.wfile.write(content or b"")
+                self.wfile.write((content or b"")[:1024])
+                found.gate.wait(GATE_S)
+                self.wfile.write((content or b"")[1024:])
 
         def log_message(self, *_: object) -> None:
             pass
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        found = WebServer(server.server_port, {}, [])
+        found = WebServer(server.server_port)
+        found.gate.set()
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         try:

@@ -35,7 +35,11 @@ IMAGE = "sha256:" + "ab" * 32
             b"0123456789ab: Pull complete\r\n",
             b'{"status":"0123456789ab: Pull complete"}',
         ),
-        ({"status": "Pulling from a", "id": "latest"}, b"Pulling from a\r\n", None),
+        (
+            {"status": "Pulling from a/b", "id": "v1"},
+            b"Pulling image (v1) from a/b\r\n",
+            b'{"status":"Pulling image (v1) from a/b"}',
+        ),
         (
             {"error": "lost", "errorDetail": {"message": "lost"}},
             b"Error: lost\r\n",
@@ -48,8 +52,7 @@ IMAGE = "sha256:" + "ab" * 32
 )
 def test_a_message_is_one_line_or_an_object_of_few_keys(message, text, json):
     assert EarlyProgress(as_text=True).encode(message) == text
-    if json is not None:
-        assert EarlyProgress(as_text=False).encode(message) == json
+    assert EarlyProgress(as_text=False).encode(message) == json
 
 
 @pytest.mark.parametrize(("as_text", "end"), [(True, b"\r\n"), (False, b"{}")])

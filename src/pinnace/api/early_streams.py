@@ -11,6 +11,7 @@ import msgspec
 from pinnace.api.changes.change import Json, JsonObject, child
 from pinnace.api.changes.v1_03 import short_id
 
+_FROM = "Pulling from "
 _LAYER = re.compile(r"[0-9a-f]{12}")
 
 
@@ -77,6 +78,8 @@ def _counts(current: Json, total: Json) -> str:
 def _line(status: str, layer: Json) -> str:
     if not isinstance(layer, str) or not layer:
         return short_id(status)
+    if status.startswith(_FROM):
+        return f"Pulling image ({layer}) from {status.removeprefix(_FROM)}"
     if status == "Pulling fs layer":
         return f"Pulling {layer} fs layer"
     if _LAYER.fullmatch(layer):

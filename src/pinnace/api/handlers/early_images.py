@@ -17,11 +17,13 @@ from pinnace.errors import InvalidParameter
 from pinnace.model.commit import CommitParams
 from pinnace.model.image import ImageSummary
 from pinnace.model.image_import import ImportParams
+from pinnace.oci.reference import DEFAULT_DOMAIN, parse_reference
 from pinnace.wire.containers import CreatedId
 from pinnace.wire.early import EarlyConfig
 
 _FORM_TYPE = "application/x-www-form-urlencoded"
 _MAX_FORM_BYTES = 64 << 10
+_INDEX = "https://index.docker.io/v1"
 _PLAIN = "text/plain; charset=utf-8"
 
 
@@ -143,8 +145,11 @@ async def insert(call: Call) -> None:
 
 
 async def create(call: Call) -> None:
-    """`POST /images/create`: import of an archive, or of what is elsewhere."""
+    """`POST /images/create`: pull, or import of an archive, uploaded or elsewhere."""
     query = await _with_form(call)
+    if query.text("fromImage"):
+        await send_progress(call, _pulled(call, query))
+        return
     check_target(query.text("repo"), query.text("tag"))
     params = ImportParams(repo=query.text("repo"), tag=query.text("tag"))
     source = query.text("fromSrc")
@@ -155,6 +160,28 @@ async def create(call: Call) -> None:
     address = source if "://" in source else f"http://{source}"
     said = {"status": f"Downloading from {address}"}
     await send_progress(call, _after(said, images.import_url(source, params)))
+
+
+async def _pulled(call: Call, query: Query) -> AsyncIterator[Mapping[str, object]]:
+    """Pull; without a tag, all of the repository. Whatever fails is told in the stream."""
+    name = query.text("fromImage")
+    registry = _host(query.text("registry"))
+    said = f"{registry}/{name}" if registry else name
+    yield {"status": f"Pulling repository {name} from {_index(said)}"}
+    messages = call.engine.images.pull(said, tag=query.text("tag"))
+    async for message in messages:
+        yield message
+
+
+def _host(registry: str) -> str:
+    """Return the host of a registry; clients of the time wrote it with scheme and path, or not."""
+    return registry.partition("://")[2].partition("/")[0] if "://" in registry else registry
+
+
+def _index(name: str) -> str:
+    """Return where a repository is looked for, as the servers of the time put it."""
+    domain = parse_reference(name).domain
+    return _INDEX if domain == DEFAULT_DOMAIN else domain
 
 
 async def _after(
