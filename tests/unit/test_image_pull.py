@@ -1,6 +1,7 @@
 """Pulling images, with everything but blobs in memory."""
 
 import asyncio
+import io
 import json
 import re
 
@@ -459,3 +460,67 @@ async def test_the_same_config_with_other_blobs_is_the_same_image(host, shelf):
     await host.pull(NAME, "2")
     assert host.catalog.resolve(f"{NAME}:2").id == image.id
     assert f"{NAME}@{again.descriptor.digest}" in host.catalog.digests_of(image.id)
+
+
+async def test_blobs_and_indexes_go_with_the_last_image_that_needs_them(host, shelf):
+    first = put_image(shelf, "a", LAYERS[:2])
+    put_index(shelf, "1", {"linux/amd64": first})
+    put_image(shelf, "2", LAYERS[:1])
+    await host.pull(NAME, "1")
+    await host.pull(NAME, "2")
+    deleted = await host.library.delete(f"{NAME}:1", force=False, prune=True)
+    shared = digest_of(gzip_layer(LAYERS[0]))
+    assert [digest for digest, _ in host.content.digests()] == [shared]
+    assert [blob.digest for blob in await host.blobs.everything()] == [shared]
+    assert deleted.reclaimed > len(gzip_layer(LAYERS[1]))
+    await host.library.delete(f"{NAME}:2", force=False, prune=True)
+    assert list(host.content.digests()) == []
+    assert await host.blobs.everything() == []
+
+
+async def test_a_sweep_removes_what_nothing_needs_and_nothing_else(host, shelf):
+    put_index(shelf, "1", {"linux/amd64": put_image(shelf, "a", LAYERS[:2])})
+    await host.pull(NAME, "1")
+    before = sorted(host.content.digests())
+    host.content.ingest(io.BytesIO(b"orphan"))
+    held, _ = host.content.ingest(io.BytesIO(b"held"))
+    host.snapshots.stage_layer(io.BytesIO(LAYERS[2]))
+    partial = host.content.receive("sha256:" + "1" * 64)
+    partial.write(b"12345")
+    partial.close()
+    usage = await host.library.blob_usage()
+    assert usage.kept == sum(size for _, size in before)
+    assert usage.unfinished == len(b"orphan" + b"held" + b"12345") + 200
+    with host.library.leases.hold([held]):
+        assert await host.library.sweep() == len(b"orphan") + 200
+        assert sorted(host.content.digests()) == sorted([*before, (held, 4)])
+        assert len(host.content.unfinished()) == 1
+        assert host.snapshots.staged_layers() == []
+    assert await host.library.sweep(0) == len(b"held" + b"12345")
+    assert host.content.unfinished() == []
+    assert sorted(host.content.digests()) == before
+    await host.pull(NAME, "1")
+
+
+async def test_a_sweep_beside_a_pull_takes_nothing_of_it(host, shelf):
+    put_image(shelf, "1", LAYERS)
+    host.registries.gate.clear()
+    pulling = asyncio.create_task(host.pull(NAME, "1"))
+    await until(lambda: host.registries.count("blob") >= 1)
+    host.registries.gate.set()
+    while not pulling.done():
+        await host.library.sweep(0)
+    await pulling
+    await host.library.sweep(0)
+    image = host.catalog.resolve(f"{NAME}:1")
+    for layer in image.layers:
+        (blob,) = await host.blobs.of_layer(layer.diff_id)
+        assert host.content.size(blob.digest) == blob.size
+
+
+async def test_a_staged_layer_whose_blob_nobody_remembers_gets_it_remembered(host, shelf):
+    put_image(shelf, "1", LAYERS[:1])
+    host.snapshots.stage_layer(io.BytesIO(gzip_layer(LAYERS[0])))
+    await host.pull(NAME, "1")
+    (blob,) = await host.blobs.of_layer(digest_of(LAYERS[0]))
+    assert await host.blobs.sources(blob.digest) == [NAME]

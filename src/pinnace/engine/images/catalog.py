@@ -1,7 +1,7 @@
 """The images this engine knows, in memory, and what a reference means among them; pure."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 
 from pinnace.contracts.image_store import ImageChange, ImageState
@@ -109,6 +109,14 @@ class Catalog:
     def chain_of(self, diff_id: Digest) -> ChainId | None:
         """Return a layer of this diff id that an image stands on, if any."""
         return self._indexed().layers.get(diff_id)
+
+    def diff_ids(self) -> Set[Digest]:
+        """Return the diff ids of every layer that an image has."""
+        return self._indexed().layers.keys()
+
+    def named_digests(self) -> set[Digest]:
+        """Return what digest references name: manifests and indexes."""
+        return {Digest(reference.rpartition("@")[2]) for reference in self.digests}
 
     def knows_digests_of(self, name: str) -> bool:
         """Whether any image has a digest in the repository of this normalised name."""

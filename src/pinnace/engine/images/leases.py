@@ -46,6 +46,11 @@ class Leases:
             with self._lock:
                 self._holders_of_all -= 1
 
+    def is_held(self, key: str) -> bool:
+        """Whether somebody holds `key`."""
+        with self._lock:
+            return self._holders_of_all > 0 or self._held[key] > 0
+
     def unless_held(self, key: Key, remove: Callable[[Key], object]) -> bool:
         """Call `remove` if nobody holds `key`; a new holder waits for its end."""
         with self._lock:

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from pinnace.contracts.image_store import ImageChange, ImageState, StoredImage
 from pinnace.engine.images.catalog import Catalog
 from pinnace.engine.images.deletion import Deletion, DeletionPlanner
+from pinnace.engine.images.kept_blobs import UNFINISHED_S, BlobUsage, KeptBlobs
 from pinnace.engine.images.leases import Leases
 from pinnace.engine.images.parts import ImageParts
 from pinnace.engine.images.records import image_record
@@ -52,6 +53,7 @@ class ImageLibrary:
         self.leases = Leases()
         self._parts = parts
         self._changing = asyncio.Lock()
+        self._blobs = KeptBlobs(parts, self.catalog, self.leases)
 
     async def apply(self, change: ImageChange) -> None:
         """Store a change and follow it; finished even when the caller is cancelled."""
@@ -124,15 +126,33 @@ class ImageLibrary:
         async def alone() -> Deleted:
             async with self._changing:
                 plan = decide()
+                named = self.catalog.named_digests()
                 self._announce_untags(plan)
                 await self._store(plan.change())
                 for record in plan.delete:
                     self.announce("delete", record.id, record.id)
                 removed = await self._collect(plan.chains())
+                freed = await self._blobs.release(
+                    {layer.diff_id for record in plan.delete for layer in record.layers},
+                    named - self.catalog.named_digests(),
+                )
             layers = [DeleteItem(deleted=chain) for chain, _ in removed]
-            return Deleted(plan.items, layers, sum(size for _, size in removed))
+            return Deleted(plan.items, layers, freed + sum(size for _, size in removed))
 
         return await asyncio.shield(asyncio.create_task(alone(), name="image delete"))
+
+    async def sweep(self, older_s: float = UNFINISHED_S) -> int:
+        """Remove what no image needs and nobody works with; return the bytes that came back.
+
+        Args:
+            older_s: How long what is half done must have been left alone.
+        """
+        async with self._changing:
+            return await self._blobs.sweep(older_s)
+
+    async def blob_usage(self) -> BlobUsage:
+        """Return the bytes that are held beside the layers of images."""
+        return await self._blobs.usage()
 
     async def collect(self, chains: Iterable[ChainId]) -> None:
         """Remove those of the layers that no image, container or lease needs."""

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from pinnace.engine.filters import Filters
 from pinnace.engine.images.catalog import Catalog
+from pinnace.engine.images.kept_blobs import BlobUsage
 from pinnace.engine.images.records import format_time
 from pinnace.engine.times import parse_time
 from pinnace.errors import InvalidParameter
@@ -122,12 +123,15 @@ def image_history(catalog: Catalog, record: ImageRecord) -> list[HistoryItem]:
     return items
 
 
-def disk_usage(catalog: Catalog, containers: Mapping[ImageId, int]) -> ImagesDiskUsage:
+def disk_usage(
+    catalog: Catalog, containers: Mapping[ImageId, int], blobs: BlobUsage
+) -> ImagesDiskUsage:
     """Return what images take.
 
     Args:
         catalog: The images.
         containers: How many containers were made from each image.
+        blobs: What is held beside the layers.
     """
     shared = _shared_layers(catalog)
     sizes = {
@@ -148,8 +152,8 @@ def disk_usage(catalog: Catalog, containers: Mapping[ImageId, int]) -> ImagesDis
     return ImagesDiskUsage(
         active_count=sum(1 for item in items if item.containers),
         total_count=len(items),
-        reclaimable=total - sum(sizes[chain] for chain in active),
-        total_size=total,
+        reclaimable=total - sum(sizes[chain] for chain in active) + blobs.unfinished,
+        total_size=total + blobs.kept + blobs.unfinished,
         items=sorted(items, key=lambda item: (-item.created, item.id)),
     )
 

@@ -6,6 +6,7 @@ nothing that way: what is staged stays for the next attempt.
 
 from collections.abc import Mapping, Sequence
 
+from pinnace.contracts.layer_blobs import LayerBlob
 from pinnace.contracts.registry import Repository
 from pinnace.contracts.snapshots import LayerStat
 from pinnace.engine.images.bridge import Progress
@@ -154,8 +155,21 @@ class LayerPuller:
                 await self._bring(repository, layer, progress)
                 continue
             self._placed[diff_id] = chain
+            await self._note_blob(layer, stat, repository)
             return stat.size
         raise Unavailable(f"layer {diff_id} was taken by other pulls again and again")
+
+    async def _note_blob(
+        self, layer: WantedLayer, stat: LayerStat, repository: Repository
+    ) -> None:
+        """Remember the blob of a layer that an earlier attempt staged, or was copied."""
+        descriptor = layer.descriptor
+        is_known = await self._parts.layer_blobs.by_digest(descriptor.digest) is not None
+        if not is_known and stat.digest == descriptor.digest:
+            blob = LayerBlob(
+                stat.diff_id, stat.digest, stat.compressed_size, descriptor.media_type
+            )
+            await self._parts.layer_blobs.remember(blob, source=repository.name)
 
     def _forget(self, placed: Mapping[Digest, ChainId]) -> None:
         for diff_id, chain in placed.items():

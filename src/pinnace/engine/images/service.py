@@ -116,6 +116,11 @@ class ImageService:
         """The images known now; to be read only."""
         return self._library.catalog
 
+    @property
+    def library(self) -> ImageLibrary:
+        """The images with all that changes them, for those who make some."""
+        return self._library
+
     def insertion(self, files: BuildFiles) -> Insertion:
         """Return what puts files into images, writing layers through `files`."""
         return Insertion(self._parts, self._library, files)
@@ -204,7 +209,7 @@ class ImageService:
         return listing.image_history(self.catalog, self.resolve(ref))
 
     async def usage(self) -> tuple[Sequence[ImageSummary], int]:
-        """Return every image with its shared size, and the bytes of all layers."""
+        """Return every image with its shared size, and the bytes of layers and blobs."""
         usage = await self.disk_usage()
         return usage.items or (), usage.total_size
 
@@ -212,7 +217,7 @@ class ImageService:
         """Return what images take on disk."""
         users = self._parts.users
         containers = {image: len(users.containers_using(image)) for image in self.catalog.images}
-        return listing.disk_usage(self.catalog, containers)
+        return listing.disk_usage(self.catalog, containers, await self._library.blob_usage())
 
     async def tag(self, ref: str, repo: str, tag: str, *, replace: bool = True) -> None:
         """Give an image one more name.
@@ -267,6 +272,7 @@ class ImageService:
                 continue  # used since, or gone with a child
             items += deleted.items
             reclaimed += deleted.reclaimed
+        reclaimed += await self._library.sweep(0)
         self._parts.publish("image", "prune", "", {"reclaimed": str(reclaimed)})
         return ImagePruneReport(images_deleted=items or None, space_reclaimed=reclaimed)
 
@@ -440,6 +446,10 @@ class ImageService:
         return await self._parts.offload(
             lambda: [*snapshots.repair(keys, live), *content.repair()]
         )
+
+    async def sweep(self) -> int:
+        """Remove what nothing needs and what was left half done long ago; return its bytes."""
+        return await self._library.sweep()
 
     async def _name(self, record: ImageRecord, reference: Reference) -> None:
         tagged = replace(record, last_tag_ns=time.time_ns())
