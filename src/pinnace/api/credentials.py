@@ -6,13 +6,19 @@ logged in, and a registry that wants credentials says so.
 
 import base64
 import binascii
+import contextlib
+from collections.abc import Mapping
 
 import msgspec
 
 from pinnace.contracts.registry import ANONYMOUS, Credentials
+from pinnace.errors import InvalidParameter
+from pinnace.oci.registry_address import registry_domain
 
 AUTH_HEADER = "x-registry-auth"
+CONFIG_HEADER = "x-registry-config"
 _MAX_BYTES = 64 << 10
+_MAX_CONFIG_BYTES = 256 << 10
 
 
 class AuthConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -21,6 +27,7 @@ class AuthConfig(msgspec.Struct, frozen=True, kw_only=True):
     username: str = ""
     password: str = ""
     auth: str = ""
+    email: str = ""
     serveraddress: str = ""
     identitytoken: str = ""
     registrytoken: str = ""
@@ -39,6 +46,24 @@ def header_credentials(header: str | None) -> Credentials:
     return ANONYMOUS if config is None else config.credentials()
 
 
+def config_credentials(header: str | None) -> dict[str, Credentials]:
+    """Return the credentials of an `X-Registry-Config` header by host name of the registry."""
+    if not header or len(header) > _MAX_BYTES:
+        return {}
+    try:
+        found = msgspec.json.decode(_text(header).encode(), type=dict[str, AuthConfig])
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return {}
+    return {registry_host(name): config.credentials() for name, config in found.items()}
+
+
+def registry_host(address: str) -> str:
+    """Return the host of a registry's address, which clients write in several ways."""
+    host = address.partition("://")[2] or address
+    host = host.partition("/")[0]
+    return "docker.io" if host in ("index.docker.io", "registry-1.docker.io") else host
+
+
 def header_auth(header: str | None) -> AuthConfig | None:
     """Return what an `X-Registry-Auth` header holds; None when it cannot be read.
 
@@ -49,11 +74,30 @@ def header_auth(header: str | None) -> AuthConfig | None:
     return parse_auth(_text(header).encode())
 
 
+def header_configs(header: str | None) -> Mapping[str, Credentials]:
+    """Return the credentials by registry of an `X-Registry-Config` header, which builds send.
+
+    Registries are named as in images: `docker.io` for the default one. Entries that name none
+    are left out; a header that cannot be read says none.
+    """
+    if not header or len(header) > _MAX_CONFIG_BYTES:
+        return {}
+    try:
+        configs = msgspec.json.decode(_text(header), type=dict[str, AuthConfig])
+    except (msgspec.MsgspecError, RecursionError):
+        return {}
+    found: dict[str, Credentials] = {}
+    for address, config in configs.items():
+        with contextlib.suppress(InvalidParameter):
+            found.setdefault(registry_domain(address), config.credentials())
+    return found
+
+
 def parse_auth(content: bytes) -> AuthConfig | None:
     """Return the JSON object `content`; None when it is none."""
     try:
         return msgspec.json.decode(content, type=AuthConfig)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
 
 

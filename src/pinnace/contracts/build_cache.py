@@ -1,4 +1,4 @@
-"""What builds remember: the images that steps led to, directories for caches, and their containers."""
+"""What builds remember: images that steps led to, directories of caches, running containers."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -4,7 +4,7 @@ A context is never unpacked for copying: its tar is kept as one file, and its me
 an index that was made, digests included, while it came in.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
@@ -157,8 +157,24 @@ class BuildFiles(Protocol):
         """
         ...
 
-    def take_file(self, context: str, name: str, content: bytes) -> Sequence[SourceEntry]:
-        """Keep a context of one file; return its members."""
+    def take_file(
+        self, context: str, name: str, source: ByteSource, *, mtime_ns: int
+    ) -> SourceEntry:
+        """Keep a context of one file, mode 0600; return its entry.
+
+        Raises:
+            Internal: The host failed; nothing remains.
+        """
+        ...
+
+    def take_files(
+        self, context: str, files: Mapping[str, bytes], mtime_ns: int
+    ) -> Sequence[SourceEntry]:
+        """Keep a context of small files, mode 0644; return its members."""
+        ...
+
+    def digest(self, context: str, algorithm: str) -> str:
+        """Return the digest, hex, of the bytes that `take_file` kept."""
         ...
 
     def read(self, context: str, entry: SourceEntry) -> bytes:
@@ -167,10 +183,6 @@ class BuildFiles(Protocol):
         Raises:
             InvalidParameter: It is too large to be read as a whole.
         """
-        ...
-
-    def unpack_context(self, context: str) -> str:
-        """Unpack a context into a directory of its own; return its path. Once per context."""
         ...
 
     def drop(self, context: str) -> None:
@@ -190,6 +202,45 @@ class BuildFiles(Protocol):
             InvalidParameter: A target or an owner cannot be; Docker's words.
             Internal: The host failed.
         """
+        ...
+
+    def open_source(
+        self, key: SnapshotKey, chain: ChainId | None, jobs: Sequence[FileJob], path: str
+    ) -> str:
+        """Do jobs in a snapshot on `chain`, mount it, and return the host path of `path` in it.
+
+        It stays until `close_source`.
+
+        Raises:
+            NotFound: There is no such path in it; nothing remains.
+        """
+        ...
+
+    def close_source(self, key: SnapshotKey) -> None:
+        """Undo `open_source`; no error when there is nothing."""
+        ...
+
+    def cache_directory(
+        self,
+        id: str,  # noqa: A002 - BuildKit's word
+        number: int,
+        *,
+        mode: int,
+        owner: tuple[int, int],
+    ) -> str:
+        """Return the directory of a cache mount, made if needed; mode and owner are for that."""
+        ...
+
+    def cache_size(self, id: str, number: int) -> int:  # noqa: A002 - BuildKit's word
+        """Return the bytes in a cache directory; 0 when there is none."""
+        ...
+
+    def remove_cache(self, id: str, number: int) -> None:  # noqa: A002 - BuildKit's word
+        """Remove a cache directory."""
+        ...
+
+    def remove_stubs(self, key: SnapshotKey, paths: Sequence[str]) -> None:
+        """Remove those paths that are empty files or directories, through no link."""
         ...
 
     def repair(self) -> Sequence[str]:

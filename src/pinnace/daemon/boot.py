@@ -177,6 +177,12 @@ def _is_container(daemon: Daemon, task_id: str) -> bool:
     return daemon.bundles.bundle(ContainerId(task_id)).exists()
 
 
+async def repair_builds(daemon: Daemon) -> None:
+    """Remove what unfinished builds left; once exits are followed, for some may still run."""
+    for sentence in await daemon.engine.builds.repair():
+        log.warning("repaired: %s", sentence)
+
+
 async def start_by_policy(daemon: Daemon, wanted: list[ContainerId]) -> None:
     """Start the containers whose restart policy asks for it."""
     for container_id in wanted:

@@ -16,9 +16,10 @@ from typing import TypeVar
 from pinnace.api.versions import NEWEST, OLDEST
 from pinnace.contracts.control import HostFacts, SeccompChoice
 from pinnace.contracts.snapshots import Snapshots
+from pinnace.daemon.builds import build_service
 from pinnace.daemon.config import Config, ulimits
 from pinnace.daemon.image_config import unpack_limits
-from pinnace.daemon.images import image_service
+from pinnace.daemon.images import downloads, image_service
 from pinnace.daemon.registries import registries
 from pinnace.daemon.roots import engine_id
 from pinnace.daemon.stores import RecordStore
@@ -321,6 +322,17 @@ def _engine(
         top=TopService(registry, accounting, layout, publish),
         images=images,
         insertion=images.insertion(host.build_files),
+        builds=build_service(
+            host.database,
+            files=host.build_files,
+            snapshots=host.snapshots,
+            containers=containers,
+            images=images,
+            monitor=monitor,
+            downloads=downloads(host.config),
+            offload=host.workers,
+            transfer=Workers(_TRANSFERS),
+        ),
         volumes=volumes,
         networks=networks,
         events=host.events,

@@ -55,14 +55,7 @@ async def image_service(
         snapshots=snapshots,
         content=BlobContent(Path(config.data_root) / "content", limits=unpack_limits(config)),
         layer_blobs=SqliteLayerBlobs(database),
-        downloads=HttpDownloads(
-            proxies_from(
-                os.environ,
-                http=config.proxies.http_proxy,
-                https=config.proxies.https_proxy,
-                none_for=config.proxies.no_proxy,
-            )
-        ),
+        downloads=downloads(config),
         registries=registries,
         limits=transfer_limits(config),
         pulls=pull_settings(config),
@@ -71,6 +64,18 @@ async def image_service(
         transfer=transfer,
         publish=events.publish,
         host=host_platform(machine.machine()),
+    )
+
+
+def downloads(config: Config) -> HttpDownloads:
+    """Return what fetches files of other servers, through the proxies of the configuration."""
+    return HttpDownloads(
+        proxies_from(
+            os.environ,
+            http=config.proxies.http_proxy,
+            https=config.proxies.https_proxy,
+            none_for=config.proxies.no_proxy,
+        )
     )
 
 

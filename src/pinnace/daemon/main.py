@@ -17,7 +17,7 @@ from pinnace.api.http.access import AccessPolicy
 from pinnace.api.http.listeners import Listener, ListenSpec, listen
 from pinnace.api.http.peer import groups_of
 from pinnace.api.http.tls import TlsSpec
-from pinnace.daemon.boot import boot, start_by_policy
+from pinnace.daemon.boot import boot, repair_builds, start_by_policy
 from pinnace.daemon.compose import Daemon, Tasks, compose, exposure_warnings
 from pinnace.daemon.config import Config, load
 from pinnace.daemon.notify import notify
@@ -113,6 +113,7 @@ async def _run(daemon: Daemon, stop: asyncio.Event) -> None:
     wanted = await boot(daemon)
     exits = daemon.tasks(_follow_exits(daemon), name="exits")
     events = daemon.tasks(_save_events(daemon), name="events")
+    await repair_builds(daemon)
     app = make_app(daemon.engine, _api_settings(daemon.config))
     # What is here now stays: the collector need not look at it again and again.
     gc.collect()

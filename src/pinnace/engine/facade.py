@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pinnace.engine.builds.service import BuildService
     from pinnace.engine.containers.archive import ArchiveService
     from pinnace.engine.containers.attach import AttachService
     from pinnace.engine.containers.execs import ExecService
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from pinnace.engine.images.insertion import Insertion
     from pinnace.engine.images.service import ImageService
     from pinnace.engine.networks.service import NetworkService
+    from pinnace.engine.registries.service import RegistryService
     from pinnace.engine.system import SystemService
     from pinnace.engine.volumes.service import VolumeService
 
@@ -32,7 +34,9 @@ class Engine:
     top: "TopService"
     images: "ImageService"
     insertion: "Insertion"
+    builds: "BuildService"
     volumes: "VolumeService"
     networks: "NetworkService"
+    registries: "RegistryService"
     events: "EventLog"
     system: "SystemService"

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from pinnace.model.container import ContainerConfig, HostConfig
 from pinnace.model.endpoint import EndpointSettings
+from pinnace.model.record import ContainerId
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +16,7 @@ class CreateParams:
 
     Attributes:
         name: Wanted name without slash; None: one is made up.
+        id: Wanted id, known to nobody yet; None: one is made up.
         platform: `os[/arch[/variant]]`, or None.
         networking: Endpoint settings by network name or id.
         default_cgroupns: Used when HostConfig.CgroupnsMode is empty; "": the host's default.
@@ -29,6 +31,7 @@ class CreateParams:
     host_config: HostConfig
     networking: dict[str, EndpointSettings] = field(default_factory=dict)
     name: str | None = None
+    id: ContainerId | None = None
     platform: str | None = None
     default_cgroupns: str = ""
     default_ipc: str = ""

@@ -19,7 +19,8 @@ class SqliteBuildCache:
 
         def use(connection: sqlite3.Connection) -> ImageId | None:
             row = connection.execute(
-                "UPDATE build_steps SET used_ns = ?, uses = uses + 1 WHERE key = ? RETURNING image",
+                "UPDATE build_steps SET used_ns = ?, uses = uses + 1 WHERE key = ?"
+                " RETURNING image",
                 (used_ns, key),
             ).fetchone()
             return None if row is None else ImageId(row[0])
@@ -67,7 +68,8 @@ class SqliteBuildCache:
         """See the contract."""
         rows = await self._database.read(
             lambda connection: connection.execute(
-                "SELECT id, number, created_ns, used_ns, uses FROM build_caches ORDER BY created_ns"
+                "SELECT id, number, created_ns, used_ns, uses FROM build_caches"
+                " ORDER BY created_ns"
             ).fetchall()
         )
         return [CacheDirectory(*row) for row in rows]

@@ -7,6 +7,7 @@ from pinnace.api.call import Call
 from pinnace.api.changes.change import JsonObject
 from pinnace.api.early_streams import EarlyProgress
 from pinnace.api.streams import PROGRESS
+from pinnace.engine.builds.faults import CommandFailed
 from pinnace.errors import PinnaceError
 
 
@@ -63,9 +64,16 @@ async def send_progress(call: Call, messages: AsyncIterator[Mapping[str, object]
         async for message in messages:
             await writer.write(form.encode(_message(message)))
     except PinnaceError as exc:
-        failure: JsonObject = {"errorDetail": {"message": exc.message}, "error": exc.message}
-        await writer.write(form.encode(failure))
+        await writer.write(form.encode(failure_message(exc)))
     await writer.close()
+
+
+def failure_message(failure: PinnaceError) -> JsonObject:
+    """Return the last message of a stream that failed."""
+    detail: JsonObject = {"message": failure.message}
+    if isinstance(failure, CommandFailed):
+        detail["code"] = failure.code
+    return {"errorDetail": detail, "error": failure.message}
 
 
 def _message(progress: Mapping[str, object]) -> JsonObject:

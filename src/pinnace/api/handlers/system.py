@@ -4,7 +4,6 @@ from collections.abc import Mapping
 
 from pinnace.api.call import Answer, Call
 from pinnace.errors import InvalidParameter
-from pinnace.wire.images import BuildPruneReport
 
 _TYPES = frozenset({"container", "image", "volume", "build-cache"})
 _LISTS = {
@@ -63,9 +62,3 @@ def _with_lists(usage: Mapping[str, object]) -> dict[str, object]:
             if kind == "ImageUsage":
                 answer["LayersSize"] = part.get("TotalSize", 0)
     return answer
-
-
-async def build_prune(call: Call) -> Answer:
-    """`POST /build/prune`: there is no builder yet, so there is nothing to remove."""
-    await call.discard_body()
-    return Answer(BuildPruneReport())

@@ -1,5 +1,7 @@
 """What is wrong with a Dockerfile, in Docker's words."""
 
+from collections.abc import Sequence
+
 from pinnace.errors import InvalidParameter
 
 _SHOWN_CHARS = 160
@@ -31,3 +33,15 @@ class DockerfileError(InvalidParameter):
         self.line = line
         self.instruction = instruction
         self.file = file
+
+
+class CommandFailed(InvalidParameter):
+    """A command of RUN ended with something else than 0.
+
+    Attributes:
+        code: Its exit code, which clients show and end with.
+    """
+
+    def __init__(self, words: Sequence[str], code: int) -> None:
+        super().__init__(f"The command '{' '.join(words)}' returned a non-zero code: {code}")
+        self.code = code

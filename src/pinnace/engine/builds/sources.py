@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import msgspec
 
 from pinnace.contracts.build_files import Selection, SourceEntry, SourceTree
+from pinnace.engine.builds.path_glob import compile_pattern
 from pinnace.errors import InvalidParameter, NotFound
 
 _WILDCARDS = re.compile(r"[*?\[\\]")
@@ -137,8 +138,15 @@ def _kept_parents(spec: str, path: str) -> str:
 
 
 def _cleaned(spec: str) -> str:
-    """Return the path below the root; `..` stops there, as links do."""
-    return posixpath.normpath("/" + spec).lstrip("/")
+    """Return the path below the root.
+
+    Raises:
+        InvalidParameter: It leads out of it.
+    """
+    path = posixpath.normpath("./" + spec.lstrip("/"))
+    if path == ".." or path.startswith("../"):
+        raise InvalidParameter(f"forbidden path outside the build context: {spec} ()")
+    return "" if path == "." else path
 
 
 def _matches(tree: SourceTree, above: str, parts: Sequence[str]) -> list[str]:
@@ -147,68 +155,12 @@ def _matches(tree: SourceTree, above: str, parts: Sequence[str]) -> list[str]:
     if not _WILDCARDS.search(part):
         names = [part] if part in tree.children(above) else []
     else:
-        is_match = _part_pattern(part).fullmatch
+        is_match = compile_pattern(part)
         names = [name for name in tree.children(above) if is_match(name)]
     paths = [f"{above}/{name}" if above else name for name in names]
     if not rest:
         return paths
     return [match for path in paths for match in _matches(tree, path, rest)]
-
-
-def _part_pattern(part: str) -> "re.Pattern[str]":
-    """Compile one part of a pattern with the rules of Go's filepath.Match.
-
-    Raises:
-        InvalidParameter: It is malformed.
-    """
-    pieces, at = [""], 0  # what stands between stars
-    while at < len(part):
-        letter = part[at]
-        at += 1
-        if letter == "*":
-            pieces.append("")
-        elif letter == "?":
-            pieces[-1] += "."
-        elif letter == "[":
-            words, at = _class(part, at)
-            pieces[-1] += words
-        elif letter == "\\":
-            if at == len(part):
-                raise InvalidParameter("syntax error in pattern")
-            pieces[-1] += re.escape(part[at])
-            at += 1
-        else:
-            pieces[-1] += re.escape(letter)
-    return re.compile(_with_stars(pieces), re.DOTALL)
-
-
-def _with_stars(pieces: Sequence[str]) -> str:
-    """Join with stars so that matching never goes back before a piece that was found."""
-    first, *middle = pieces
-    if not middle:
-        return first
-    last = middle.pop()
-    return first + "".join(f"(?>.*?{piece})" for piece in middle if piece) + f".*{last}"
-
-
-def _class(part: str, at: int) -> tuple[str, int]:
-    negated = part[at : at + 1] == "^"
-    at += negated
-    made, start = "", at
-    while at < len(part) and (part[at] != "]" or at == start):
-        if part[at] == "\\":
-            at += 1
-        if at >= len(part):
-            break
-        made += "-" if part[at] == "-" else re.escape(part[at])
-        at += 1
-    if at >= len(part) or not made:
-        raise InvalidParameter("syntax error in pattern")
-    try:
-        re.compile(f"[{made}]")
-    except re.error as exc:
-        raise InvalidParameter("syntax error in pattern") from exc
-    return f"[{'^' if negated else ''}{made}]", at + 1
 
 
 def _shown(selection: Selection) -> str:

@@ -117,7 +117,7 @@ class Creation:
             warnings.append("Published ports are discarded when using host network mode")
         warnings += _platform_warning(params.platform, image)
         container = Container(
-            id=ContainerId(secrets.token_hex(32)),
+            id=params.id or ContainerId(secrets.token_hex(32)),
             name=name,
             created_ns=time.time_ns(),
             image_id=image.id,

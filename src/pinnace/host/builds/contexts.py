@@ -5,9 +5,12 @@ every member, so that a build whose steps are all cached reads no file again, an
 takes the bytes straight from the archive. Names of the archive never become names on the host.
 """
 
+import hashlib
+import io
 import os
 import re
-from collections.abc import Callable, Iterator
+import stat
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
@@ -22,6 +25,7 @@ from pinnace.oci.tar_reader import BLOCK, ByteStream, TarEntry, TarReader
 from pinnace.oci.tar_writer import END_OF_ARCHIVE, entry_header, padding
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
+_CHUNK = 1 << 20
 _BINARY = 0x80  # first byte of a number that is not octal
 _KINDS: dict[bytes, EntryKind] = {
     b"0": "file",
@@ -56,11 +60,42 @@ class ContextDirectory:
             path.unlink(missing_ok=True)
             raise
 
-    def take_file(self, context: str, name: str, content: bytes) -> list[SourceEntry]:
+    def take_file(
+        self, context: str, name: str, source: ByteSource, *, mtime_ns: int
+    ) -> SourceEntry:
         """See the contract."""
-        member = TarEntry(name=os.fsencode(name), kind=b"0", mode=0o644, size=len(content))
-        archive = entry_header(member) + content + padding(len(content)) + END_OF_ARCHIVE
-        return self.receive(context, _Bytes(archive))
+        path = self.archive(context)
+        try:
+            with path.open("xb") as target:
+                while data := source.read(_CHUNK):
+                    target.write(data)
+            return _single(path, name, mtime_ns)
+        except OSError as exc:
+            path.unlink(missing_ok=True)
+            raise Internal(f"cannot keep the file: {exc.strerror}") from exc
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+
+    def take_files(
+        self, context: str, files: Mapping[str, bytes], mtime_ns: int
+    ) -> list[SourceEntry]:
+        """See the contract."""
+        archive = bytearray()
+        for name, content in files.items():
+            member = TarEntry(
+                name=os.fsencode(name), kind=b"0", size=len(content), mtime_ns=mtime_ns
+            )
+            archive += entry_header(member) + content + padding(len(content))
+        return self.receive(context, io.BytesIO(bytes(archive) + END_OF_ARCHIVE))
+
+    def digest(self, context: str, algorithm: str) -> str:
+        """See the contract."""
+        total = hashlib.new(algorithm)
+        with self.open(context) as source:
+            while data := source.read(_CHUNK):
+                total.update(data)
+        return total.hexdigest()
 
     def read(self, context: str, entry: SourceEntry) -> bytes:
         """See the contract."""
@@ -105,15 +140,6 @@ class ContextDirectory:
                 path.unlink()
             done.append(f"removed build context {path.name}")
         return done
-
-
-class _Bytes:
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-
-    def read(self, size: int = -1, /) -> bytes:
-        data, self._data = self._data, b""
-        return data
 
 
 class _Index:
@@ -188,6 +214,18 @@ class _Index:
     def _kept(self, entry: TarEntry) -> dict[str, bytes]:
         allowed = self._limits.xattrs
         return {key: value for key, value in entry.xattrs.items() if is_kept_xattr(key, allowed)}
+
+
+def _single(path: Path, name: str, mtime_ns: int) -> SourceEntry:
+    """Describe the only file of a context, whose archive is its content."""
+    size = path.stat().st_size
+    total = tarsum.begin(name, mode=stat.S_IFREG | 0o600, uid=0, gid=0, size=size, kind="0")
+    with path.open("rb") as source:
+        while data := source.read(_CHUNK):
+            total.update(data)
+    return SourceEntry(
+        name, "file", mode=0o600, size=size, mtime_ns=mtime_ns, sum=total.hexdigest()
+    )
 
 
 def _name(field: bytes) -> str:

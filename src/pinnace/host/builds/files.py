@@ -1,11 +1,13 @@
 """The files of builds on this host."""
 
+import hashlib
 import logging
 import os
 import secrets
+import stat
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from pinnace.contracts.build_files import (
@@ -17,12 +19,13 @@ from pinnace.contracts.build_files import (
     SourceTree,
 )
 from pinnace.contracts.snapshots import ByteSource, ChainId, SnapshotKey, Snapshots, UnpackLimits
-from pinnace.errors import Internal
+from pinnace.errors import Internal, NotFound
 from pinnace.host.builds.contexts import ContextDirectory
 from pinnace.host.builds.placing import RootWriter
 from pinnace.host.builds.trees import MountedTree
 from pinnace.host.kernel import mount
-from pinnace.host.kernel.paths import directory, open_in_root
+from pinnace.host.kernel.paths import O_PATH_DIRECTORY, directory, open_in_root, real_path
+from pinnace.host.snapshots.tree import measure, remove_tree
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +51,8 @@ class HostBuildFiles:
         self._contexts = ContextDirectory(
             data_root / "builds" / "contexts", limits or ContextLimits()
         )
+        self._caches = data_root / "builds" / "caches"
+        self._caches.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._mounts = exec_root / "builds"
         self._snapshots = snapshots
         self._limits = layer_limits or UnpackLimits()
@@ -62,17 +67,25 @@ class HostBuildFiles:
         """See the contract."""
         return self._contexts.receive(context, source)
 
-    def take_file(self, context: str, name: str, content: bytes) -> Sequence[SourceEntry]:
+    def take_file(
+        self, context: str, name: str, source: ByteSource, *, mtime_ns: int
+    ) -> SourceEntry:
         """See the contract."""
-        return self._contexts.take_file(context, name, content)
+        return self._contexts.take_file(context, name, source, mtime_ns=mtime_ns)
+
+    def take_files(
+        self, context: str, files: Mapping[str, bytes], mtime_ns: int
+    ) -> Sequence[SourceEntry]:
+        """See the contract."""
+        return self._contexts.take_files(context, files, mtime_ns)
+
+    def digest(self, context: str, algorithm: str) -> str:
+        """See the contract."""
+        return self._contexts.digest(context, algorithm)
 
     def read(self, context: str, entry: SourceEntry) -> bytes:
         """See the contract."""
         return self._contexts.read(context, entry)
-
-    def unpack_context(self, context: str) -> str:
-        """See the contract."""
-        raise Internal(f"cannot unpack {context}")
 
     def drop(self, context: str) -> None:
         """See the contract."""
@@ -100,9 +113,100 @@ class HostBuildFiles:
             self._snapshots.remove(key)
             raise
 
+    def open_source(
+        self, key: SnapshotKey, chain: ChainId | None, jobs: Sequence[FileJob], path: str
+    ) -> str:
+        """See the contract."""
+        self.apply(key, chain, jobs)
+        top = self._mounts / key
+        try:
+            top.mkdir(mode=0o700)
+            self._mount(key, top)
+            with directory(top) as root_fd:
+                found = open_in_root(root_fd, os.fsencode(path), os.O_PATH)
+                try:
+                    return os.fsdecode(os.fsencode(top) + b"/" + real_path(found, root_fd))
+                finally:
+                    os.close(found)
+        except FileNotFoundError as exc:
+            self.close_source(key)
+            raise NotFound(f"stat {path}: file does not exist") from exc
+        except BaseException:
+            self.close_source(key)
+            raise
+
+    def close_source(self, key: SnapshotKey) -> None:
+        """See the contract."""
+        top = self._mounts / key
+        while mount.unmount(top):
+            pass
+        if top.exists():
+            top.rmdir()
+        self._snapshots.remove(key)
+
+    def cache_directory(
+        self,
+        id: str,  # noqa: A002 - the contract's
+        number: int,
+        *,
+        mode: int,
+        owner: tuple[int, int],
+    ) -> str:
+        """See the contract."""
+        path = self._cache(id, number)
+        if not path.is_dir():
+            staged = Path(tempfile.mkdtemp(prefix="new-", dir=self._caches))
+            os.chown(staged, *owner)
+            staged.chmod(mode)
+            try:
+                staged.rename(path)
+            except OSError:
+                remove_tree(staged)
+                if not path.is_dir():
+                    raise
+        return str(path)
+
+    def cache_size(self, id: str, number: int) -> int:  # noqa: A002 - the contract's
+        """See the contract."""
+        path = self._cache(id, number)
+        return measure(path).size if path.is_dir() else 0
+
+    def remove_cache(self, id: str, number: int) -> None:  # noqa: A002 - the contract's
+        """See the contract."""
+        grave = self._caches / f"removed-{secrets.token_hex(8)}"
+        try:
+            self._cache(id, number).rename(grave)
+        except FileNotFoundError:
+            return
+        remove_tree(grave)
+
+    def remove_stubs(self, key: SnapshotKey, paths: Sequence[str]) -> None:
+        """See the contract."""
+        with self._mounted(key) as root_fd:
+            for path in map(os.fsencode, paths):
+                above, _, base = path.rstrip(b"/").rpartition(b"/")
+                try:
+                    parent = open_in_root(root_fd, above, O_PATH_DIRECTORY, follow=False)
+                except OSError:
+                    continue  # the command put something else there
+                try:
+                    _remove_stub(parent, base)
+                finally:
+                    os.close(parent)
+
+    def _cache(self, id_: str, number: int) -> Path:
+        """Return where a cache directory is: no id becomes a name on the host."""
+        digest = hashlib.sha256(id_.encode("utf-8", "surrogateescape")).hexdigest()
+        return self._caches / f"{digest}-{number}"
+
     def repair(self) -> Sequence[str]:
         """See the contract."""
-        return self._contexts.repair()
+        done = self._contexts.repair()
+        for path in self._caches.iterdir():
+            if path.name.startswith(("new-", "removed-")):
+                remove_tree(path)
+                done.append(f"removed unfinished {path.name}")
+        return done
 
     @contextmanager
     def _contents(self, origin: Origin) -> "Iterator[_ContextContents | _TreeContents]":
@@ -129,13 +233,26 @@ class HostBuildFiles:
         top = Path(tempfile.mkdtemp(prefix="step-", dir=self._mounts))
         with ExitStack() as undo:
             undo.callback(top.rmdir)
-            try:
-                self._snapshots.mount(key, top)
-            except OSError as exc:
-                raise Internal(f"cannot mount the files of a build step: {exc.strerror}") from exc
+            self._mount(key, top)
             undo.callback(mount.unmount, top)
-            mount.make_private(top)
             yield undo.enter_context(directory(top))
+
+    def _mount(self, key: SnapshotKey, top: Path) -> None:
+        try:
+            self._snapshots.mount(key, top)
+            mount.make_private(top)
+        except OSError as exc:
+            mount.unmount(top)
+            raise Internal(f"cannot mount the files of a build step: {exc.strerror}") from exc
+
+
+def _remove_stub(parent: int, base: bytes) -> None:
+    with suppress(OSError):  # gone, or not empty
+        status = os.stat(base, dir_fd=parent, follow_symlinks=False)
+        if stat.S_ISDIR(status.st_mode):
+            os.rmdir(base, dir_fd=parent)
+        elif stat.S_ISREG(status.st_mode) and status.st_size == 0:
+            os.unlink(base, dir_fd=parent)
 
 
 class _ContextContents:

@@ -1,0 +1,168 @@
+"""Carries out operations: copying into snapshots, and running containers."""
+
+import asyncio
+import secrets
+from collections.abc import Sequence
+
+from msgspec.structs import replace
+
+from pinnace.contracts.build_files import BuildFiles, FileJob
+from pinnace.contracts.bundles import snapshot_key
+from pinnace.contracts.snapshots import SnapshotKey, Snapshots
+from pinnace.engine.builds.containers import StepContainers
+from pinnace.engine.builds.faults import CommandFailed
+from pinnace.engine.builds.graph import Built, Copying, Execution, Making, Operation
+from pinnace.engine.builds.mounting import StepMounts
+from pinnace.engine.builds.output import StageOutput, StepText
+from pinnace.engine.builds.solver import Performed, StepPolicy
+from pinnace.engine.images.parts import Offload
+from pinnace.errors import InvalidParameter
+from pinnace.model.container import ContainerConfig, HealthConfig, HostConfig, LogConfig
+from pinnace.model.create import CreateParams
+from pinnace.model.record import ContainerId
+
+SHORT_ID = 12
+
+
+class StepPerformer:
+    """Implements `solver.Performer`; its docstrings hold here."""
+
+    def __init__(
+        self,
+        *,
+        files: BuildFiles,
+        snapshots: Snapshots,
+        containers: StepContainers,
+        mounts: StepMounts,
+        offload: Offload,
+    ) -> None:
+        self._files = files
+        self._snapshots = snapshots
+        self._containers = containers
+        self._mounts = mounts
+        self._offload = offload
+
+    async def perform(
+        self, operation: Operation, parent: Built, out: StageOutput, policy: StepPolicy
+    ) -> Performed:
+        """See the protocol."""
+        match operation:
+            case Execution():
+                return await self._run(operation, parent, out, policy)
+            case Copying(jobs=jobs):
+                return await self._write(parent, jobs)
+            case Making(job=job):
+                return await self._write(parent, [job])
+
+    async def clear(self, performed: Performed, out: StageOutput, policy: StepPolicy) -> None:
+        """See the protocol."""
+        if performed.container:
+            await self._dismiss(ContainerId(performed.container), out, remove=policy.remove)
+        elif performed.snapshot is not None:
+            key = performed.snapshot
+            await asyncio.shield(self._offload(lambda: self._snapshots.remove(key)))
+
+    async def _write(self, parent: Built, jobs: Sequence[FileJob]) -> Performed:
+        key = SnapshotKey(f"build-{secrets.token_hex(16)}")
+        top = parent.top
+        work = asyncio.ensure_future(self._offload(lambda: self._files.apply(key, top, jobs)))
+        try:
+            await asyncio.shield(work)
+        except asyncio.CancelledError:
+            await asyncio.gather(work, return_exceptions=True)
+            await self._offload(lambda: self._snapshots.remove(key))
+            raise
+        return Performed(key)
+
+    async def _run(
+        self, operation: Execution, parent: Built, out: StageOutput, policy: StepPolicy
+    ) -> Performed:
+        if parent.record is None:
+            raise InvalidParameter(
+                f'exec: "{operation.words[0]}": stat {operation.words[0]}: no such file or'
+                " directory: unknown"
+            )
+        async with self._mounts.ready(operation.mounts) as mounts:
+            host = replace(_host_config(operation), mounts=mounts or None)
+            container = await self._containers.create(
+                CreateParams(config=_container_config(operation, parent), host_config=host)
+            )
+            try:
+                await out.say(f" ---> Running in {container[:SHORT_ID]}\n")
+                await self._output(container, operation, out)
+                await self._mounts.remove_stubs(container, parent.top, operation.mounts)
+            except asyncio.CancelledError:
+                await asyncio.shield(self._containers.remove(container))
+                raise
+            except BaseException:
+                await self._dismiss(container, out, remove=policy.force_remove)
+                raise
+        return Performed(snapshot_key(container), container)
+
+    async def _output(
+        self, container: ContainerId, operation: Execution, out: StageOutput
+    ) -> None:
+        """Run the command and tell what it prints.
+
+        Raises:
+            CommandFailed: It did not end with 0.
+        """
+        text = StepText()
+
+        async def took(stream: int, data: bytes) -> None:
+            piece = text.decode(stream, data)
+            if piece:
+                await out.say(piece)
+
+        ended = await self._containers.run(container, took)
+        for stream in (1, 2):
+            rest = text.decode(stream, b"", final=True)
+            if rest:
+                await out.say(rest)
+        if ended.code:
+            raise CommandFailed(operation.words, ended.code)
+
+    async def _dismiss(self, container: ContainerId, out: StageOutput, *, remove: bool) -> None:
+        if not remove:
+            await self._containers.keep(container)
+            return
+        await asyncio.shield(self._containers.remove(container))
+        await out.say(f"Removing intermediate container {container[:SHORT_ID]}\n")
+
+
+def _container_config(operation: Execution, parent: Built) -> ContainerConfig:
+    config = operation.config
+    environment = [
+        *(config.env or []),
+        *(f"{name}={value}" for name, value in operation.arguments.items()),
+    ]
+    return replace(
+        config,
+        image=parent.id,
+        cmd=list(operation.words),
+        entrypoint=[""],
+        env=environment,
+        healthcheck=HealthConfig(test=["NONE"]),
+        on_build=None,
+    )
+
+
+def _host_config(operation: Execution) -> HostConfig:
+    limits = operation.limits
+    return HostConfig(
+        network_mode=operation.network or limits.network_mode,
+        extra_hosts=list(limits.extra_hosts) or None,
+        shm_size=limits.shm_size,
+        memory=limits.memory,
+        memory_swap=limits.memory_swap,
+        cpu_shares=limits.cpu_shares,
+        cpu_period=limits.cpu_period,
+        cpu_quota=limits.cpu_quota,
+        cpuset_cpus=limits.cpuset_cpus,
+        cpuset_mems=limits.cpuset_mems,
+        cgroup_parent=limits.cgroup_parent,
+        ulimits=list(limits.ulimits) or None,
+        security_opt=list(limits.security_opt) or None,
+        # The client gets the output as it comes; nobody asks for it later.
+        log_config=LogConfig(type="none"),
+    )

@@ -1,0 +1,254 @@
+"""The solver: what a vertex leads to, from the cache or by doing it.
+
+Knows nothing of Dockerfiles. Equal vertices that are solved at the same time, by one build or by
+several, are done once.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from pinnace.contracts.build_cache import BuildCache, CachedStep
+from pinnace.contracts.snapshots import LayerStat, SnapshotKey, Snapshots
+from pinnace.engine.builds.graph import Built, Operation, Vertex
+from pinnace.engine.builds.keys import cache_key
+from pinnace.engine.builds.output import StageOutput
+from pinnace.engine.images.library import ImageLibrary
+from pinnace.engine.images.make import EMPTY_DIFF_ID, Step, child_config
+from pinnace.engine.images.parts import Offload
+from pinnace.engine.images.records import format_time
+from pinnace.engine.locks import Locks
+from pinnace.errors import ImageNotFound
+from pinnace.model.image import ImageLayer, ImageRecord
+from pinnace.model.record import ImageId
+from pinnace.oci.chain import ChainId
+from pinnace.oci.manifest import History, parse_image_document
+
+_DESCRIPTION_CHARS = 300
+_NO_LAYER, _NO_STEP = -1, -2
+
+
+@dataclass(frozen=True, slots=True)
+class Performed:
+    """An operation that was carried out.
+
+    Attributes:
+        snapshot: Holds the changes; None: there are none.
+        container: In which it was done; "": in none.
+    """
+
+    snapshot: SnapshotKey | None
+    container: str = ""
+
+
+class Performer(Protocol):
+    """Carries out operations."""
+
+    async def perform(
+        self, operation: Operation, parent: Built, out: StageOutput, policy: "StepPolicy"
+    ) -> Performed:
+        """Do it.
+
+        Raises:
+            PinnaceError: It failed; nothing remains but, if the policy says so, its container.
+        """
+        ...
+
+    async def clear(self, performed: Performed, out: StageOutput, policy: "StepPolicy") -> None:
+        """Take away what was needed for it, once its changes are a layer (or will never be)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class StepPolicy:
+    """What holds for all steps of a build.
+
+    Attributes:
+        no_cache: Do everything anew.
+        remove: Remove containers of steps that succeeded.
+        force_remove: And of those that failed.
+        cache_from: Images whose steps may be taken.
+    """
+
+    no_cache: bool = False
+    remove: bool = True
+    force_remove: bool = False
+    cache_from: Sequence[ImageRecord] = ()
+
+
+class Solver:
+    """Solves vertices.
+
+    Args:
+        library: Takes in the images.
+        configs: Returns the exact config of an image.
+        snapshots: Makes layers.
+        cache: Remembers steps.
+        performer: Carries out operations.
+        offload: Runs blocking work.
+    """
+
+    def __init__(
+        self,
+        library: ImageLibrary,
+        configs: "Configs",
+        *,
+        snapshots: Snapshots,
+        cache: BuildCache,
+        performer: Performer,
+        offload: Offload,
+    ) -> None:
+        self._library = library
+        self._configs = configs
+        self._snapshots = snapshots
+        self._cache = cache
+        self._performer = performer
+        self._offload = offload
+        self._solving = Locks()
+
+    async def solve(self, vertex: Vertex, out: StageOutput, policy: StepPolicy) -> Built:
+        """Return what a vertex leads to.
+
+        Raises:
+            PinnaceError: Its operation failed.
+
+        Cancelled: nothing of the step remains.
+        """
+        key = cache_key(vertex)
+        async with self._solving.hold(key):
+            if not policy.no_cache:
+                known = await self._known(key, vertex) or await self._imported(vertex, policy)
+                if known is not None:
+                    await out.say(" ---> Using cache\n")
+                    return known
+            built = await self._do(vertex, out, policy)
+            await self._remember(key, vertex, built)
+            return built
+
+    async def _known(self, key: str, vertex: Vertex) -> Built | None:
+        image = await self._cache.find(key, time.time_ns())
+        if image is None:
+            return None
+        record = self._library.catalog.images.get(image)
+        return None if record is None else await self._built(record, vertex)
+
+    async def _built(self, record: ImageRecord, vertex: Vertex) -> Built | None:
+        try:
+            config = await self._configs.config_bytes(record.id)
+        except ImageNotFound:
+            return None  # removed at this moment
+        return Built(record, config, vertex.parent.platform)
+
+    async def _imported(self, vertex: Vertex, policy: StepPolicy) -> Built | None:
+        """Take the layer of an image that the request trusts, if its history has this step."""
+        for image in policy.cache_from:
+            number = _matching(image, vertex, await self._configs.config_bytes(image.id))
+            if number == _NO_STEP:
+                continue
+            layer = image.layers[number] if number >= 0 else None
+            with self._library.leases.hold([layer.chain] if layer else []):
+                return await self._commit(vertex, layer)
+        return None
+
+    async def _do(self, vertex: Vertex, out: StageOutput, policy: StepPolicy) -> Built:
+        operation, parent = vertex.operation, vertex.parent
+        if operation is None:
+            return await self._commit(vertex, None)
+        held = [parent.top] if parent.top else []
+        with self._library.leases.hold(held):
+            performed = await self._performer.perform(operation, parent, out, policy)
+            try:
+                return await self._commit_changes(vertex, performed)
+            finally:
+                await self._performer.clear(performed, out, policy)
+
+    async def _commit_changes(self, vertex: Vertex, performed: Performed) -> Built:
+        if performed.snapshot is None:
+            return await self._commit(vertex, None, container=performed.container)
+        key, top = performed.snapshot, vertex.parent.top
+        with self._library.leases.hold_all():
+            chain, stat = await self._offload(lambda: self._snapshots.commit(key, top))
+            layer = _layer(chain, stat)
+            built = await self._commit(vertex, layer, container=performed.container)
+        if layer is None:
+            await self._library.collect([chain])
+        return built
+
+    async def _commit(
+        self, vertex: Vertex, layer: ImageLayer | None, *, container: str = ""
+    ) -> Built:
+        parent = vertex.parent
+        created_ns = time.time_ns() if vertex.created_ns is None else vertex.created_ns
+        config = child_config(
+            parent.config or None,
+            vertex.config,
+            diff_id=layer.diff_id if layer else EMPTY_DIFF_ID,
+            step=Step(
+                created=format_time(created_ns),
+                created_by=vertex.created_by,
+                author=vertex.author,
+                container=container,
+            ),
+            platform=parent.platform,
+        )
+        layers = [*parent.layers, layer] if layer else list(parent.layers)
+        record = await self._library.add(config, layers, parent=parent.id)
+        return Built(record, config, parent.platform)
+
+    async def _remember(self, key: str, vertex: Vertex, built: Built) -> None:
+        if built.record is None:
+            return
+        now = time.time_ns()
+        description = vertex.created_by[:_DESCRIPTION_CHARS]
+        await self._cache.put(CachedStep(key, ImageId(built.record.id), description, now, now))
+
+
+class Configs(Protocol):
+    """Returns exact configs of images."""
+
+    async def config_bytes(self, ref: str) -> bytes:
+        """Return the config.
+
+        Raises:
+            ImageNotFound: No such image.
+        """
+        ...
+
+
+def _layer(chain: ChainId, stat: LayerStat) -> ImageLayer | None:
+    if stat.diff_id == EMPTY_DIFF_ID:
+        return None
+    return ImageLayer(chain=chain, diff_id=stat.diff_id, size=stat.size)
+
+
+def _matching(image: ImageRecord, vertex: Vertex, config: bytes) -> int:
+    """Return the number of the layer that a trusted image's history has for a vertex.
+
+    The history up to the parent must be the parent's own, entry for entry and layer for layer, and
+    the next entry must say what the vertex would say. Only the layer is taken: the config is ours.
+
+    Returns:
+        Number of the layer; `_NO_LAYER`: the step made none; `_NO_STEP`: it is not there.
+    """
+    parent = vertex.parent
+    document = parse_image_document(config)
+    steps, below = list(document.history or []), _history(parent)
+    if document.platform() != parent.platform or len(steps) <= len(below):
+        return _NO_STEP
+    layers = [layer.diff_id for layer in parent.layers]
+    if list(document.diff_ids())[: len(layers)] != layers:
+        return _NO_STEP
+    for one, other in zip(below, steps, strict=False):
+        if (one.created_by, bool(one.empty_layer)) != (other.created_by, bool(other.empty_layer)):
+            return _NO_STEP
+    wanted = steps[len(below)]
+    if wanted.created_by != vertex.created_by:
+        return _NO_STEP
+    if wanted.empty_layer:
+        return _NO_LAYER
+    return len(layers) if len(layers) < len(image.layers) else _NO_STEP
+
+
+def _history(parent: Built) -> list[History]:
+    return list(parse_image_document(parent.config).history or []) if parent.config else []
