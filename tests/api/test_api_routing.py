@@ -213,7 +213,6 @@ async def test_removed_calls_are_unknown(client):
         ("POST", "/build", 501),
         ("GET", "/images/search?term=x", 501),
         ("POST", "/auth", 501),
-        ("POST", "/images/create?fromImage=busybox", 501),
         ("GET", "/distribution/busybox/json", 501),
         ("POST", "/session", 501),
     ],

@@ -220,7 +220,7 @@ class FakeEngine:
         streams = Streams(self.asked, "images", self.answers)
         self.images = Recorder(self.asked, "images", self.answers)
         self.images.load, self.images.save = streams.load, streams.save
-        self.images.import_tar = streams.import_tar
+        self.images.import_tar, self.images.pull = streams.import_tar, streams.pull
         self.images.lineage = Recorder(self.asked, "images.lineage", self.answers)
         self.stats = Streams(self.asked, "stats", self.answers)
         self.events = EventLog()
@@ -308,6 +308,7 @@ def default_answers() -> dict:
         "images.load": [{"stream": "Loaded image: acme/web:latest\n"}],
         "images.save": [b"tar", b"bytes"],
         "images.import_tar": [{"status": IMAGE}],
+        "images.pull": [{"status": "Pulling from acme/web", "id": "1"}],
         "volumes.list": VolumeList(volumes=[]),
         "volumes.create": a_volume(),
         "volumes.inspect": a_volume(),

@@ -1,7 +1,12 @@
 """Handlers of images as archives: load, save, import."""
 
+from collections.abc import AsyncIterator
+
 from pinnace.api.call import Answer, Call
+from pinnace.api.credentials import AUTH_HEADER, header_credentials
 from pinnace.api.handlers.sending import send_chunks, send_progress
+from pinnace.api.streams import while_connected
+from pinnace.engine.images.bridge import Message
 from pinnace.errors import InvalidParameter
 from pinnace.model.image_import import ImportParams
 
@@ -9,15 +14,13 @@ TAR = "application/x-tar"
 
 
 async def create(call: Call) -> Answer | None:
-    """`POST /images/create`: pull from a registry, or import an archive."""
+    """`POST /images/create`: pull from a registry, or import an archive.
+
+    A pull ends with its client, unless others want the same.
+    """
     query = call.query
     if query.text("fromImage"):
-        messages = call.engine.images.pull(
-            query.text("fromImage"),
-            tag=query.text("tag"),
-            platform=query.optional("platform"),
-        )
-        await send_progress(call, messages)
+        await while_connected(call.exchange, send_progress(call, _pull(call)))
         return None
     source = query.text("fromSrc")
     if not source:
@@ -36,6 +39,16 @@ async def create(call: Call) -> Answer | None:
         messages = images.import_url(source, params)
     await send_progress(call, messages)
     return None
+
+
+def _pull(call: Call) -> AsyncIterator[Message]:
+    query = call.query
+    return call.engine.images.pull(
+        query.text("fromImage"),
+        tag=query.text("tag"),
+        platform=query.optional("platform"),
+        credentials=header_credentials(call.exchange.request.headers.get(AUTH_HEADER)),
+    )
 
 
 async def load(call: Call) -> Answer | None:
