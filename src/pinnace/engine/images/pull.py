@@ -22,6 +22,7 @@ from pinnace.contracts.registry import (
     Repository,
 )
 from pinnace.engine.images.bridge import Message, Progress
+from pinnace.engine.images.config_fetch import ConfigFetcher
 from pinnace.engine.images.layer_fetch import LayerFetcher
 from pinnace.engine.images.library import ImageLibrary
 from pinnace.engine.images.parts import ImageParts
@@ -33,13 +34,12 @@ from pinnace.engine.images.pull_plan import (
     wanted_layers,
 )
 from pinnace.engine.images.records import image_record
-from pinnace.engine.images.shared import Audience, SharedWork
 from pinnace.engine.images.transfer import with_progress
 from pinnace.errors import NotFound
 from pinnace.model.image import ImageLayer
 from pinnace.model.record import ImageId
 from pinnace.oci.chain import chain_ids
-from pinnace.oci.descriptor import Descriptor, verify
+from pinnace.oci.descriptor import Descriptor
 from pinnace.oci.digest import Digest
 from pinnace.oci.platform import Platform
 from pinnace.oci.reference import Reference
@@ -89,7 +89,7 @@ class Puller:
         self._limits = settings.limits
         fetcher = LayerFetcher(parts, keep_blobs=settings.keep_blobs)
         self._layers = LayerPuller(parts, library, fetcher)
-        self._configs = SharedWork[bytes]()
+        self._configs = ConfigFetcher()
 
     async def pull(self, request: PullRequest) -> AsyncIterator[Message]:
         """Pull what is asked for; yield messages as Docker does.
@@ -165,10 +165,15 @@ class Puller:
                 if image in self._library.catalog.images:
                     config = await self._parts.store.config_bytes(image)
                     return await self._keep(turn, found, config, known.layers)
-        config = await self._config(turn, found.parsed.config)
+        with self._configs.hold(found.parsed.config.digest):
+            config = await self._configs.get(turn.repository, found.parsed.config, turn.progress)
+            return await self._assemble(turn, found, config)
+
+    async def _assemble(self, turn: "_Turn", found: FoundManifest, config: bytes) -> bool:
+        """Bring the layers together and store the image."""
         layers = wanted_layers(found.parsed, config)
         chains = chain_ids(layer.diff_id for layer in layers)
-        held: list[str] = [*chains, top.descriptor.digest]
+        held: list[str] = [*chains, found.top.descriptor.digest]
         for layer in layers:
             held += (layer.diff_id, layer.descriptor.digest)
         try:
@@ -178,17 +183,6 @@ class Puller:
         except BaseException:
             await self._library.collect(reversed(chains))
             raise
-
-    async def _config(self, turn: "_Turn", descriptor: Descriptor) -> bytes:
-        async def fetch(_: Audience) -> bytes:
-            content = bytearray()
-            async for chunk in turn.repository.blob(descriptor):
-                content += chunk
-                if len(content) > descriptor.size:
-                    break
-            return verify(bytes(content), descriptor)
-
-        return await self._configs.join(descriptor, fetch, turn.progress)
 
     async def _keep(
         self,
