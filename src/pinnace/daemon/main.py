@@ -22,6 +22,7 @@ from pinnace.daemon.compose import Daemon, Tasks, compose, exposure_warnings
 from pinnace.daemon.config import Config, load
 from pinnace.daemon.notify import notify
 from pinnace.daemon.roots import lock_root, make_roots, write_pid
+from pinnace.daemon.upkeep import keep_images
 from pinnace.errors import Internal, PinnaceError
 from pinnace.host.process import use_pidfds
 from pinnace.host.runtime.crun import release_copies
@@ -113,6 +114,7 @@ async def _run(daemon: Daemon, stop: asyncio.Event) -> None:
     wanted = await boot(daemon)
     exits = daemon.tasks(_follow_exits(daemon), name="exits")
     events = daemon.tasks(_save_events(daemon), name="events")
+    upkeep = daemon.tasks(keep_images(daemon.engine.images, daemon.config), name="upkeep")
     await repair_builds(daemon)
     app = make_app(daemon.engine, _api_settings(daemon.config))
     # What is here now stays: the collector need not look at it again and again.
@@ -132,10 +134,10 @@ async def _run(daemon: Daemon, stop: asyncio.Event) -> None:
     finally:
         notify("STOPPING=1")
         await _shut_down(daemon, listeners, app)
-        for task in (exits, events):
+        for task in (exits, events, upkeep):
             task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.gather(exits, events, return_exceptions=True)
+            await asyncio.gather(exits, events, upkeep, return_exceptions=True)
         await daemon.registry.save_again()
         await _put_events(daemon)
         daemon.database.close()
@@ -150,6 +152,7 @@ async def _shut_down(daemon: Daemon, listeners: Sequence[Listener], app: Api) ->
     left = await app.drain(daemon.config.shutdown_timeout)
     if left:
         log.warning("%d calls had not finished", left)
+    await daemon.engine.registries.close()
     await daemon.health.close()
     await daemon.runner.drained()
     await daemon.networks.close()

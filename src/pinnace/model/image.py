@@ -39,6 +39,7 @@ class ImageRecord(Record, frozen=True, kw_only=True):
         history: Oldest first.
         manifest: Digest of the manifest it was pulled or loaded by; None when there was none.
         last_tag_ns: When it last got a tag here, Unix nanoseconds; 0: never.
+        last_used_ns: When it was last seen to have a container, as far as anybody looked.
     """
 
     id: ImageId
@@ -57,6 +58,7 @@ class ImageRecord(Record, frozen=True, kw_only=True):
     docker_version: str = ""
     manifest: Descriptor | None = None
     last_tag_ns: int = 0
+    last_used_ns: int = 0
 
     @property
     def top(self) -> ChainId | None:

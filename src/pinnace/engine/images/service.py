@@ -1,7 +1,7 @@
 """The images of this host: what the API's image calls do."""
 
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, aclosing
 
 from msgspec.structs import replace
@@ -25,6 +25,7 @@ from pinnace.engine.images.lineage import Lineage
 from pinnace.engine.images.make import EMPTY_DIFF_ID, Step, child_config
 from pinnace.engine.images.origin import image_origin
 from pinnace.engine.images.parts import ImageParts, ImageUsers, Offload, Publish
+from pinnace.engine.images.policy import DiskPolicy
 from pinnace.engine.images.prune import PRUNE_FILTERS, prunable
 from pinnace.engine.images.pull import Puller, PullRequest, PullSettings
 from pinnace.engine.images.pull_plan import pull_reference
@@ -450,6 +451,10 @@ class ImageService:
     async def sweep(self) -> int:
         """Remove what nothing needs and what was left half done long ago; return its bytes."""
         return await self._library.sweep()
+
+    def disk_policy(self, *, threshold: int, disk_used: Callable[[], float]) -> DiskPolicy:
+        """Return what removes unused images when the disk is fuller than `threshold` percent."""
+        return DiskPolicy(self._parts, self._library, threshold=threshold, disk_used=disk_used)
 
     async def _name(self, record: ImageRecord, reference: Reference) -> None:
         tagged = replace(record, last_tag_ns=time.time_ns())
