@@ -1,0 +1,1 @@
+"""Dockerfiles of every kind, and what dockerd's classic builder makes of them."""

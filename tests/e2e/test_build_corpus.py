@@ -1,0 +1,100 @@
+"""The corpus of Dockerfiles: what we make of each, against what dockerd made of it.
+
+The recording is made by `python -m tests.e2e.build_corpus.record`; a sample of it is made again
+here, so that it stays what dockerd really does.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.e2e.build_corpus.build import as_json, build
+from tests.e2e.build_corpus.cases import CASES, EXPECTED, RECORDED
+from tests.e2e.build_corpus.model import Case, Outcome
+from tests.support import dockerd, pinnaced
+from tests.support.images import busybox_archive
+
+pytestmark = pytest.mark.root
+
+GOLDEN = json.loads((Path(__file__).parent / "build_corpus" / "golden.json").read_text())
+SAMPLE = RECORDED[:: len(RECORDED) // 20]
+
+# Where newer Docker says the same in other words, and where ours names the place besides.
+_PREFIX = re.compile(
+    r"^(?:dockerfile parse error (?:on )?line \d+: |failed to parse Dockerfile: )", re.IGNORECASE
+)
+
+
+@pytest.fixture(scope="module")
+def ours(tmp_path_factory):
+    with pinnaced.start(
+        tmp_path_factory.mktemp("c"), bridge="pnt25", subnet="10.226.0.1/24"
+    ) as engine:
+        engine.load(busybox_archive())
+        yield engine
+
+
+@pytest.fixture(scope="module")
+def theirs(tmp_path_factory):
+    with dockerd.start(
+        tmp_path_factory.mktemp("d"), bridge="pnt25d", subnet="10.226.1.1/24"
+    ) as engine:
+        engine.load(busybox_archive())
+        yield engine
+
+
+def comparable(outcome: dict[str, Any]) -> dict[str, Any]:
+    """Take out of an outcome what depends on the version of dockerd's words."""
+    found = dict(outcome)
+    if "error" in found:
+        first = _PREFIX.sub("", found["error"].split("\n")[0])
+        found["error"] = first[:1].lower() + first[1:]
+    return found
+
+
+@pytest.mark.parametrize("case", RECORDED, ids=lambda case: case.name)
+def test_a_dockerfile_becomes_what_dockerd_makes_of_it(ours, case: Case):
+    found = comparable(as_json(build(ours, case)))
+    wanted = comparable(GOLDEN[case.name])
+    for member in case.differs:
+        value = case.ours.get(member)
+        if isinstance(value, str):
+            assert value in found.get(member, "")
+        else:
+            assert found.get(member) == value
+        found.pop(member, None)
+        wanted.pop(member, None)
+    assert found == wanted
+
+
+@pytest.mark.parametrize("case", EXPECTED, ids=lambda case: case.name)
+def test_a_dockerfile_becomes_what_the_reference_says(ours, case: Case):
+    outcome: Outcome = build(ours, case)
+    expected = case.expected
+    assert expected is not None
+    if expected.error:
+        assert expected.error in outcome.error
+    else:
+        assert outcome.error == ""
+    if expected.tree is not None:
+        assert outcome.tree == sorted(expected.tree)
+    assert {key: outcome.config.get(key) for key in expected.config} == expected.config
+    if expected.history is not None:
+        assert tuple(outcome.history[-len(expected.history) :]) == expected.history
+    for text in expected.output:
+        assert text in outcome.output
+
+
+@pytest.mark.parametrize("case", SAMPLE, ids=lambda case: case.name)
+def test_the_recording_is_what_dockerd_does(theirs, case: Case):
+    assert as_json(build(theirs, case)) == GOLDEN[case.name]
+
+
+def test_the_corpus_has_all_it_should():
+    assert len(CASES) >= 150
+    assert len({case.name for case in CASES}) == len(CASES)
+    assert {case.name for case in RECORDED} == GOLDEN.keys()
