@@ -122,12 +122,14 @@ class WebServer:
         files: By path.
         asked: Paths that were asked for.
         gate: While it is closed, files stop after 1024 bytes.
+        cuts: Connections break after 1024 bytes.
     """
 
     port: int
     files: dict[str, bytes] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
     gate: threading.Event = field(default_factory=threading.Event)
+    cuts: bool = False
 
     @property
     def address(self) -> str:
@@ -141,6 +143,15 @@ class WebServer:
             yield
         finally:
             self.gate.set()
+
+    @contextlib.contextmanager
+    def cut_short(self) -> Iterator[None]:
+        """Break connections after 1024 bytes until the end of the block."""
+        self.cuts = True
+        try:
+            yield
+        finally:
+            self.cuts = False
 
     def put(self, path: str, content: bytes) -> str:
         """Serve a file; return its URL."""
@@ -163,7 +174,8 @@ def web_server() -> Iterator[WebServer]:
             with contextlib.suppress(ConnectionError):
                 self.wfile.write((content or b"")[:1024])
                 found.gate.wait(GATE_S)
-                self.wfile.write((content or b"")[1024:])
+                if not found.cuts:
+                    self.wfile.write((content or b"")[1024:])
 
         def log_message(self, *_: object) -> None:
             pass

@@ -77,7 +77,7 @@ def _counts(current: Json, total: Json) -> str:
 
 def _line(status: str, layer: Json) -> str:
     if not isinstance(layer, str) or not layer:
-        return short_id(status)
+        return short_id(status) if status.startswith("sha256:") else status
     if status.startswith(_FROM):
         return f"Pulling image ({layer}) from {status.removeprefix(_FROM)}"
     if status == "Pulling fs layer":

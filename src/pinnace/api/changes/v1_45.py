@@ -31,8 +31,25 @@ EMPTY_CONFIG: JsonObject = {
     "OnBuild": None,
     "Labels": None,
 }
-# Engines of 2013 wrote these into the configs of images; today's description has no word for them.
-_WRITTEN_ONLY = ("Memory", "MemorySwap", "CpuShares", "PortSpecs", "Dns", "VolumesFrom")
+# In the configs of images as engines up to 23.0 wrote them, but not in today's description of them;
+# the last six were written up to 1.6 only.
+_WRITTEN_ONLY = (
+    "Hostname",
+    "Domainname",
+    "AttachStdin",
+    "AttachStdout",
+    "AttachStderr",
+    "Tty",
+    "OpenStdin",
+    "StdinOnce",
+    "Image",
+    "Memory",
+    "MemorySwap",
+    "CpuShares",
+    "PortSpecs",
+    "Dns",
+    "VolumesFrom",
+)
 _PREDEFINED = ("bridge", "host", "none")
 
 
@@ -61,9 +78,8 @@ def _add_container(body: JsonObject) -> None:
     body["Container"] = text(origin, "Container")
     body["ContainerConfig"] = EMPTY_CONFIG | child(origin, "ContainerConfig")
     written = child(origin, "Config")
-    body["Config"] = {key: written[key] for key in _WRITTEN_ONLY if key in written} | child(
-        body, "Config"
-    )
+    kept = {key: written[key] for key in _WRITTEN_ONLY if key in written}
+    body["Config"] = child(body, "Config") | kept
 
 
 CHANGES = (
@@ -85,5 +101,11 @@ CHANGES = (
         downgrade=_add_container,
         behaviour={"image_origin": True},
         summary="Image inspect no longer shows the container it came from.",
+    ),
+    Change(
+        version=Version(1, 45),
+        operation="ImageSearch",
+        behaviour={"automated_builds": True},
+        summary="Search no longer tells which repositories are built automatically.",
     ),
 )

@@ -10,10 +10,12 @@ from msgspec.structs import replace
 from pinnace.api import jsonfold
 from pinnace.api.call import MAX_JSON_BYTES, Answer, Call
 from pinnace.api.changes.v1_03 import short_id
+from pinnace.api.credentials import AuthConfig
 from pinnace.api.handlers.sending import send_progress
 from pinnace.api.query import Query, parse_query
+from pinnace.contracts.registry import ANONYMOUS, Credentials
 from pinnace.engine.images.insertion import Place
-from pinnace.errors import InvalidParameter
+from pinnace.errors import ImageNotFound, InvalidParameter
 from pinnace.model.commit import CommitParams
 from pinnace.model.image import ImageSummary
 from pinnace.model.image_import import ImportParams
@@ -162,6 +164,50 @@ async def create(call: Call) -> None:
     await send_progress(call, _after(said, images.import_url(source, params)))
 
 
+async def push(call: Call) -> None:
+    """`POST /images/{name}/push`: all tags of a repository; in 1.2 the body says who asks."""
+    credentials = await _credentials(call)
+    registry = _host(call.query.text("registry"))
+    name = f"{registry}/{call.name}" if registry else call.name
+    found = await call.engine.images.lineage.list(everything=False)
+    repository, label = _split_tag(name)
+    count = sum(len(image.repo_tags) for image in _of_repository(found, repository))
+    if not count:
+        raise ImageNotFound(call.name)
+    said = {"status": f"The push refers to a repository [{repository}] (len: {count})"}
+    messages = call.engine.images.push(
+        repository, tag=label, platform=None, credentials=credentials
+    )
+    await send_progress(call, _instead(said, messages))
+
+
+def _split_tag(name: str) -> tuple[str, str]:
+    """Return repository and tag, "" for none; a colon before the last slash is of a port."""
+    above, slash, last = name.rpartition("/")
+    base, _, label = last.partition(":")
+    return above + slash + base, label
+
+
+async def _credentials(call: Call) -> Credentials:
+    content = await call.exchange.body.read(MAX_JSON_BYTES)
+    if call.behaviour.kept_login:
+        return ANONYMOUS
+    if not content.strip():
+        raise InvalidParameter("EOF")
+    body = jsonfold.fold(jsonfold.decode_object(content), AuthConfig)
+    return jsonfold.convert(body, AuthConfig).credentials()
+
+
+async def _instead(
+    first: Mapping[str, object], messages: AsyncIterator[Mapping[str, object]]
+) -> AsyncIterator[Mapping[str, object]]:
+    """Yield the messages with another one in the place of the first."""
+    if await anext(messages, None) is not None:
+        yield first
+    async for message in messages:
+        yield message
+
+
 async def _pulled(call: Call, query: Query) -> AsyncIterator[Mapping[str, object]]:
     """Pull; without a tag, all of the repository. Whatever fails is told in the stream."""
     name = query.text("fromImage")
@@ -197,12 +243,12 @@ async def _after(
 async def _with_answer(
     messages: AsyncIterator[Mapping[str, object]],
 ) -> AsyncIterator[Mapping[str, object]]:
-    """Yield the messages, then the answer of an insert: the short id that was their last word."""
-    last: object = ""
+    """Yield the messages, their last word being an id, in full; then the answer with its start."""
+    last = ""
     async for message in messages:
-        last = message.get("status", last)
-        yield message
-    yield {"Id": short_id(str(last))}
+        last = str(message.get("status", last)).removeprefix("sha256:")
+        yield {**message, "status": last}
+    yield {"Id": short_id(last)}
 
 
 def _of_repository(images: Sequence[ImageSummary], repository: str) -> list[ImageSummary]:

@@ -60,15 +60,15 @@ async def send_progress(call: Call, messages: AsyncIterator[Mapping[str, object]
     writer = await call.stream(form.content_type)
     try:
         if first is not None:
-            await writer.write(form.encode(_message(first)))
+            await writer.write(form.encode(plain_message(first)))
         async for message in messages:
-            await writer.write(form.encode(_message(message)))
+            await writer.write(form.encode(plain_message(message)))
     except PinnaceError as exc:
-        await writer.write(form.encode(failure_message(exc)))
+        await writer.write(form.encode(failureplain_message(exc)))
     await writer.close()
 
 
-def failure_message(failure: PinnaceError) -> JsonObject:
+def failureplain_message(failure: PinnaceError) -> JsonObject:
     """Return the last message of a stream that failed."""
     detail: JsonObject = {"message": failure.message}
     if isinstance(failure, CommandFailed):
@@ -76,7 +76,8 @@ def failure_message(failure: PinnaceError) -> JsonObject:
     return {"errorDetail": detail, "error": failure.message}
 
 
-def _message(progress: Mapping[str, object]) -> JsonObject:
+def plain_message(progress: Mapping[str, object]) -> JsonObject:
+    """Return a progress message as JSON."""
     return {key: _plain(value) for key, value in progress.items()}
 
 

@@ -18,6 +18,7 @@ from pinnace.engine.images import listing
 from pinnace.engine.images.bridge import Message
 from pinnace.engine.images.catalog import Catalog
 from pinnace.engine.images.changes import apply_changes
+from pinnace.engine.images.derivation import Derivation
 from pinnace.engine.images.importing import import_archive, import_download
 from pinnace.engine.images.insertion import Insertion
 from pinnace.engine.images.library import ImageLibrary
@@ -122,9 +123,13 @@ class ImageService:
         """The images with all that changes them, for those who make some."""
         return self._library
 
-    def insertion(self, files: BuildFiles) -> Insertion:
-        """Return what puts files into images, writing layers through `files`."""
-        return Insertion(self._parts, self._library, files)
+    def derivation(self, files: BuildFiles) -> Derivation:
+        """Return what makes images out of images, writing layers through `files`."""
+        return Derivation(self._parts, self._library, files)
+
+    def insertion(self, derivation: Derivation) -> Insertion:
+        """Return what puts files from elsewhere into images."""
+        return Insertion(self.catalog, self._parts.downloads, derivation)
 
     def resolve(self, ref: str) -> ImageRecord:
         """Return the image that `ref` (id, start of an id, or reference) means.
