@@ -502,19 +502,26 @@ def test_prune_removes_dangling_images(client):
 @pytest.mark.parametrize(
     "call",
     [
-        lambda client: client.images.pull("no.such.host.invalid/name", tag="1"),
-        lambda client: client.images.push("busybox", stream=False),
-        lambda client: client.images.search("busybox"),
-        lambda client: client.login("user", "password", registry="no.such.host.invalid"),
+        lambda client: client.images.pull("localhost:1/name", tag="1"),
+        lambda client: client.images.get_registry_data("localhost:1/name"),
+        lambda client: client.login("user", "password", registry="localhost:1"),
     ],
-    ids=["pull", "push", "search", "login"],
+    ids=["pull", "distribution", "login"],
 )
-def test_what_needs_a_registry_is_refused_clearly(engine, client, call):
-    if engine.name == "pinnace":
-        with pytest.raises(APIError) as refused:
-            call(client)
-        assert refused.value.status_code == 501
-        assert "registr" in refused.value.explanation
+def test_a_registry_that_does_not_answer_is_told(client, call):
+    with pytest.raises(APIError) as refused:
+        call(client)
+    assert refused.value.status_code == 500
+    assert "connection refused" in refused.value.explanation
+
+
+def test_a_push_to_a_registry_that_does_not_answer_ends_with_the_reason(client):
+    client.images.get("busybox").tag("localhost:1/name", "1")
+    told = list(client.images.push("localhost:1/name", tag="1", stream=True, decode=True))
+    assert told[0] == {"status": "The push refers to repository [localhost:1/name]"}
+    assert told[-1]["error"] == told[-1]["errorDetail"]["message"]
+    assert "connection refused" in told[-1]["error"]
+    client.images.remove("localhost:1/name:1")
 
 
 # --- volumes and networks ----------------------------------------------------------------------
