@@ -186,7 +186,9 @@ class EarlyBuild:
         """Create a container; what the image says goes where this build says nothing."""
         image = await self._engine.images.lineage.inspect(base.id)
         wanted = replace(self._step(words), image=base.id.removeprefix("sha256:"))
-        body: JsonObject = msgspec.to_builtins(merged(wanted, image_config(image)))
+        # The image's ports are for containers that are to stay.
+        complete = replace(merged(wanted, image_config(image)), port_specs=None)
+        body: JsonObject = msgspec.to_builtins(complete)
         message = RequestMessage(body)
         plan_for("ContainerCreate", LAST_OF_2013).upgrade(message)
         request = jsonfold.convert(message.body, ContainerCreateRequest)
