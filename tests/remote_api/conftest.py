@@ -176,3 +176,19 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
     """A registry on loopback that asks nobody who they are."""
     with registries.start(tmp_path_factory.mktemp("registry")) as server:
         yield server
+
+
+@pytest.fixture(scope="package")
+def index(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    """A registry on loopback that asks for a name and a password."""
+    with registries.start(tmp_path_factory.mktemp("index"), kind="basic") as server:
+        yield server
+
+
+@pytest.fixture(scope="package")
+def indexed(index: Registry) -> Iterator[tuple[Engine, int]]:
+    """A daemon for which `index` stands in for Docker's registry, and its TCP port."""
+    where = f"--default-registry-url={index.url}"
+    with started("idx", where, bridge="pnt28", subnet="10.229.0.1/24") as (engine, port):
+        engine.load(images.busybox_archive())
+        yield engine, port

@@ -11,9 +11,10 @@ from pinnace.api import jsonfold
 from pinnace.api.call import MAX_JSON_BYTES, Answer, Call
 from pinnace.api.changes.v1_03 import short_id
 from pinnace.api.credentials import AuthConfig
+from pinnace.api.handlers.registries import credentials_for
 from pinnace.api.handlers.sending import send_progress
 from pinnace.api.query import Query, parse_query
-from pinnace.contracts.registry import ANONYMOUS, Credentials
+from pinnace.contracts.registry import Credentials
 from pinnace.engine.images.insertion import Place
 from pinnace.errors import ImageNotFound, InvalidParameter
 from pinnace.model.commit import CommitParams
@@ -166,9 +167,9 @@ async def create(call: Call) -> None:
 
 async def push(call: Call) -> None:
     """`POST /images/{name}/push`: all tags of a repository; in 1.2 the body says who asks."""
-    credentials = await _credentials(call)
     registry = _host(call.query.text("registry"))
     name = f"{registry}/{call.name}" if registry else call.name
+    credentials = await _credentials(call, name)
     found = await call.engine.images.lineage.list(everything=False)
     repository, label = _split_tag(name)
     count = sum(len(image.repo_tags) for image in _of_repository(found, repository))
@@ -188,10 +189,10 @@ def _split_tag(name: str) -> tuple[str, str]:
     return above + slash + base, label
 
 
-async def _credentials(call: Call) -> Credentials:
+async def _credentials(call: Call, name: str) -> Credentials:
     content = await call.exchange.body.read(MAX_JSON_BYTES)
     if call.behaviour.kept_login:
-        return ANONYMOUS
+        return await credentials_for(call, name)
     if not content.strip():
         raise InvalidParameter("EOF")
     body = jsonfold.fold(jsonfold.decode_object(content), AuthConfig)
@@ -214,7 +215,8 @@ async def _pulled(call: Call, query: Query) -> AsyncIterator[Mapping[str, object
     registry = _host(query.text("registry"))
     said = f"{registry}/{name}" if registry else name
     yield {"status": f"Pulling repository {name} from {_index(said)}"}
-    messages = call.engine.images.pull(said, tag=query.text("tag"))
+    credentials = await credentials_for(call, said)
+    messages = call.engine.images.pull(said, tag=query.text("tag"), credentials=credentials)
     async for message in messages:
         yield message
 
