@@ -292,3 +292,13 @@ async def test_closing_ends_the_exits(harness, monitor):
     await monitor.close()
     async with asyncio.timeout(10):
         assert [ended async for ended in monitor.exits()] == []
+
+
+async def test_a_start_may_be_asked_for_while_the_task_is_being_made(harness, monitor):
+    spec = harness.talking("t", b"early", 0)
+    creating = asyncio.ensure_future(monitor.create(spec))
+    await asyncio.sleep(0)
+    await asyncio.gather(creating, monitor.start("t"))
+    async for ended in monitor.exits():
+        assert (ended.id, ended.code) == ("t", 0)
+        break

@@ -20,13 +20,16 @@ if TYPE_CHECKING:
 _CGROUPS = Path("/sys/fs/cgroup")
 # These grow in every run and belong to the daemon, not to a container.
 _OWN = re.compile(r"^(work/|pinnace\.|docker-config|data/state\.db|exec/supervisor)")
+# The supervisor keeps one shell waiting for the next start.
+_WAITING_SHELL = "/bin/sh /proc/self/fd/3 "
 
 
 def take(engine: Engine, bridge: str, ids: Iterable[str]) -> set[str]:
     """Return files, mounts, processes, links, elements of the packet filter and cgroups."""
     found = {f"mount {point}" for point in mounts_below(engine.root)}
     found |= _files(engine.root) | _links(bridge) | _elements(f"pinnace-{bridge}")
-    found |= {f"process {_command(pid)}" for pid in processes_below(engine.root)}
+    commands = {_command(pid) for pid in processes_below(engine.root)}
+    found |= {f"process {each}" for each in commands if not each.startswith(_WAITING_SHELL)}
     wanted = set(ids)
     for directory, names, _ in os.walk(_CGROUPS):
         found |= {f"cgroup {directory}/{name}" for name in names if name in wanted}

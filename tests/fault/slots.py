@@ -313,8 +313,10 @@ class Slot:
             return
         exec_id = made.json()["Id"]
         epoch = world.epoch
-        answer = world.call("POST", f"/exec/{exec_id}/start", {"Detach": False}, fine=(200, 409))
-        if world.epoch != epoch or answer.status == 409:
+        # 404: the container has ended meanwhile, and with it what was to run in it
+        fine = (200, 404, 409)
+        answer = world.call("POST", f"/exec/{exec_id}/start", {"Detach": False}, fine=fine)
+        if world.epoch != epoch or answer.status != 200:
             return
         after = world.call("GET", f"/exec/{exec_id}/json", fine=(200, 404))
         if after.status == 404 or world.epoch != epoch:

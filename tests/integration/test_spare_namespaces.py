@@ -101,3 +101,15 @@ async def test_endpoints_are_for_new_sandboxes_only(stack):
     for name in ("done", "unknown"):
         with pytest.raises(NotFound):
             await stack.add_endpoints(name, [an_endpoint(3)])
+
+
+async def test_a_link_that_a_crash_left_down_does_not_keep_the_next_daemon_from_starting(
+    world, stack
+):
+    path = await stack.create_sandbox("half", [an_endpoint(2)])
+    world.run(world.host, "ip", "link", "set", an_endpoint(2).host_link, "down")
+    successor = a_stack(world)
+    await successor.ensure_bridge(BRIDGE)
+    assert await successor.repair([], []) == ["removed sandbox half"]
+    assert not Path(path).exists()
+    await successor.close()

@@ -543,6 +543,21 @@ async def test_calls_wait_while_the_supervisor_is_replaced(lab, monitor, client)
     assert lab.log("c1") == b"after"
 
 
+async def test_a_start_does_not_overtake_the_create_that_waits_for_a_supervisor(lab, monitor):
+    old = monitor.supervisor_pid
+    os.kill(old, signal.SIGKILL)
+    await until(lambda: not monitor._ready.is_set())
+
+    async def start_at_once() -> None:
+        await monitor._ready.wait()
+        await monitor.start("t1")
+
+    starting = asyncio.ensure_future(start_at_once())
+    await asyncio.sleep(0)  # it waits before the create does
+    await asyncio.gather(monitor.create(lab.task("t1", "true")), starting)
+    assert (await exit_of(monitor, "t1")).code == 0
+
+
 async def test_a_signal_that_ended_an_adopted_task_is_known(lab, monitor):
     await monitor.create(lab.container("c1", "sleep", "1000"))
     await monitor.start("c1")

@@ -99,6 +99,7 @@ class Sink:
         framed: 8-byte stdcopy headers (no terminal, API 1.6 and later).
         replay: Send what the log holds first, then go on live, without gap or repetition.
         stream: Go on live; without it the sink ends after the replay.
+        stream_by_stream: Replay all of standard output, then all of standard error.
         detach_keys: Byte sequence that ends the attachment; empty: none. Only used on terminals.
         early: Bytes the client sent before the hand-over.
     """
@@ -109,6 +110,7 @@ class Sink:
     framed: bool = True
     replay: bool = False
     stream: bool = True
+    stream_by_stream: bool = False
     detach_keys: bytes = b"\x10\x11"
     early: bytes = b""
 
@@ -174,7 +176,9 @@ class Monitor(Protocol):
         ...
 
     async def start(self, task_id: str) -> None:
-        """Let a created task run its command.
+        """Let a task run its command as soon as it is made.
+
+        May be called once `create` has been, before it returns.
 
         Raises:
             NotFound: No such task.

@@ -15,9 +15,10 @@ from pinnace.supervisor.protocol import close_all, receive_descriptors
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
 
     from pinnace.supervisor.reaper import Reaper
+    from pinnace.supervisor.spare import SpareShell
     from pinnace.supervisor.spec import Spec
 
 # Enters cgroup v1 hierarchies, then becomes the runtime: `0` stands for the writing process
@@ -80,6 +81,7 @@ class Launch:
         *,
         console_path: str,
         null: int,
+        spare: SpareShell,
         done: Callable[[int, Streams | None, str], None],
     ) -> None:
         self._loop = loop
@@ -93,16 +95,12 @@ class Launch:
         self._log_start = _size_of(spec.runtime_log)
         _unlink(spec.pid_file)
         _unlink(spec.exit_file)
-        theirs = self._prepare(null)
         reaper.hold()
         try:
-            self._pid = self._spawn(theirs)
-        except OSError as exc:
-            self._clean()
+            self._pid = self._start(spare, null)
+        except OSError:
             reaper.release()
-            raise OSError(exc.errno, f"cannot run {spec.argv[0]}: {exc.strerror}") from exc
-        finally:
-            close_all([fd for fd in set(theirs) if fd != null])
+            raise
         self._timer = loop.call_later(_DEADLINE_S, self._kill)
         reaper.expect(self._pid, self._ended)
 
@@ -130,20 +128,36 @@ class Launch:
         if spec.cgroup_files:
             count = str(len(spec.cgroup_files))
             argv = ["/bin/sh", "-c", _LAUNCHER, "sh", count, *spec.cgroup_files, *argv]
-        actions = [(os.POSIX_SPAWN_DUP2, fd, at) for at, fd in enumerate(theirs)]
-        resource.setrlimit(resource.RLIMIT_NOFILE, _INHERITED)
+        return spawn(argv, spec.env, theirs)
+
+    def _use_spare(self, spare: SpareShell) -> int:
+        """Let the waiting shell become the runtime; return its process id, 0: it cannot."""
+        spec = self._spec
+        if spec.terminal or spec.open_stdin or not spec.cgroup_files:
+            return 0
+        shell = spare.take(spec.env)
+        if shell is None:
+            return 0
+        if not shell.become(spec.argv, spec.cgroup_files):
+            shell.close()
+            return 0
+        self._streams.stdout, self._streams.stderr = shell.stdout, shell.stderr
+        self._errors = shell.stderr
+        return shell.pid
+
+    def _start(self, spare: SpareShell, null: int) -> int:
+        """Start the runtime; return its process id."""
+        pid = self._use_spare(spare)
+        if pid:
+            return pid
+        theirs = self._prepare(null)
         try:
-            return os.posix_spawnp(
-                argv[0],
-                argv,
-                spec.env,
-                file_actions=actions,
-                setsid=True,
-                setsigmask=(),
-                setsigdef=_DEFAULTED,
-            )
+            return self._spawn(theirs)
+        except OSError as exc:
+            self._clean()
+            raise OSError(exc.errno, f"cannot run {self._spec.argv[0]}: {exc.strerror}") from exc
         finally:
-            raise_limit()
+            close_all([fd for fd in set(theirs) if fd != null])
 
     def _console(self, _events: int) -> None:
         """Take the terminal's master from the runtime and give it its first size."""
@@ -222,6 +236,28 @@ class Launch:
     def _kill(self) -> None:
         """The runtime hangs; its end is reported like any other failure."""
         os.kill(self._pid, signal.SIGKILL)
+
+
+def spawn(argv: Sequence[str], env: Mapping[str, str], fds: Sequence[int]) -> int:
+    """Start a program in a session of its own, with nothing of ours but descriptors from 0 on.
+
+    Raises:
+        OSError: It cannot be executed.
+    """
+    actions = [(os.POSIX_SPAWN_DUP2, fd, at) for at, fd in enumerate(fds)]
+    resource.setrlimit(resource.RLIMIT_NOFILE, _INHERITED)
+    try:
+        return os.posix_spawnp(
+            argv[0],
+            list(argv),
+            env,
+            file_actions=actions,
+            setsid=True,
+            setsigmask=(),
+            setsigdef=_DEFAULTED,
+        )
+    finally:
+        raise_limit()
 
 
 def raise_limit() -> None:

@@ -101,6 +101,8 @@ class Server:
                 for client in list(clients):  # nobody is left who would make their task
                     client.end(GONE)
             self._pending.clear()
+            for task in self._tasks.values():
+                task.stay_put()
             self._loop.call_later(GRACE_S, self._end_if_idle)
 
     def _end_if_idle(self) -> None:
@@ -263,7 +265,11 @@ class Server:
             stderr=named.get("stderr", -1),
             master=named.get("master", -1),
         )
-        task.adopt(message, streams, named.get("pidfd", -1))
+        try:
+            task.adopt(message, streams, named.get("pidfd", -1))
+        except OSError:
+            del self._tasks[spec.id]
+            raise
         return {}
 
     def _start(self, message: Message, _fds: list[int]) -> Answer:
@@ -277,7 +283,10 @@ class Server:
             else:
                 self._answer(request, {})
 
-        self._task(message).start(done)
+        task = self._tasks.get(text(message, "task"))
+        if task is None:
+            raise Refused("NotFound", f"no task {text(message, 'task')}")
+        task.start(done)
         return None
 
     def _signal(self, message: Message, _fds: list[int]) -> Answer:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import signal
 
+from pinnace.supervisor.ending import kill_cgroup, oom_killed, read_record, write_record
 from pinnace.supervisor.logs import STDERR, STDOUT
 from pinnace.supervisor.logwriter import now_ns
 from pinnace.supervisor.loop import READ, Loop
 from pinnace.supervisor.outputs import LiveOutput, LoggedOutput, Output, Source, set_size
 from pinnace.supervisor.protocol import Message, nested, number, text
 from pinnace.supervisor.reaper import LOST_CODE, Reaper, code_of, status_by_pidfd
-from pinnace.supervisor.runtime import Launch, Streams
+from pinnace.supervisor.runtime import Launch, Streams, spawn
+from pinnace.supervisor.spare import SpareShell
 from pinnace.supervisor.taskinput import TaskInput
 
 TYPE_CHECKING = False
@@ -45,6 +46,7 @@ class Surroundings:
         loop: Readiness and timers.
         reaper: Exit statuses of children.
         null: /dev/null.
+        spare: A shell to start the next runtime from.
         report: Writes a line to the supervisor's log.
         emit: Tells the daemon something, if one is connected.
     """
@@ -62,6 +64,7 @@ class Surroundings:
         self.loop = loop
         self.reaper = reaper
         self.null = null
+        self.spare = SpareShell(loop, reaper, null=null, name=directory, spawn=spawn)
         self.report = report
         self.emit = emit
         self._directory = directory
@@ -86,6 +89,8 @@ class Task:
         self.stdin_closed = False
         self._input: TaskInput | None = None
         self._output: Output | None = None
+        self._early: Output | None = None
+        self._wanted_start: Callable[[str], None] | None = None
         self._master = -1
         self._over = False
         self._adopted = False
@@ -106,19 +111,11 @@ class Task:
         """
 
         def made(pid: int, streams: Streams | None, message: str) -> None:
-            if streams is None:
-                done(message)
-                return
-            try:
-                self._take(pid, streams, clients())
-            except OSError as exc:
-                os.kill(pid, signal.SIGKILL)
-                streams.close()
-                done(f"cannot keep the output: {exc}")
-                return
-            self.started = self.spec.start_fifo is None
-            done("")
-            self._await_end()
+            failure = self._made(pid, streams, message, clients)
+            done(failure)
+            if not failure:
+                self._await_end()
+            self._start_if_wanted(failure)
 
         Launch(
             self._around.loop,
@@ -126,8 +123,38 @@ class Task:
             self.spec,
             console_path=self._around.console_path(),
             null=self._around.null,
+            spare=self._around.spare,
             done=made,
         )
+        self._open_log_early()
+
+    def _made(
+        self,
+        pid: int,
+        streams: Streams | None,
+        message: str,
+        clients: Callable[[], Sequence[Client]],
+    ) -> str:
+        """Take over what the runtime made; return an empty string, or why there is nothing."""
+        if streams is None:
+            if self._early is not None:
+                self._early.close()
+            return message
+        try:
+            self._take(pid, streams, clients())
+        except OSError as exc:
+            os.kill(pid, signal.SIGKILL)
+            streams.close()
+            return f"cannot keep the output: {exc}"
+        self.started = self.spec.start_fifo is None
+        return ""
+
+    def _open_log_early(self) -> None:
+        """Open the log while the runtime works; a failure is told when the log is needed."""
+        try:
+            self._early = self._make_output()
+        except OSError:
+            self._early = None
 
     def adopt(self, state: Message, streams: Streams, pidfd: int) -> None:
         """Take over a task of a supervisor that died; we are not its parent."""
@@ -189,11 +216,21 @@ class Task:
             self._output.watchers.append(fd)
 
     def start(self, done: Callable[[str], None]) -> None:
-        """Let the created process run its command; `done` gets "" or what is wrong."""
+        """Let the created process run its command; `done` gets "" or what is wrong.
+
+        While the runtime is still making the process, that waits for it.
+        """
+        if not self.is_ready:
+            self._wanted_start = done
+            return
         if self.started:
             done("")
             return
         self._open_fifo(done, round(_FIFO_DEADLINE_S / _FIFO_RETRY_S))
+
+    def stay_put(self) -> None:
+        """Forget a start that has not come about yet: who wanted it has gone."""
+        self._wanted_start = None
 
     def signal(self, value: int) -> None:
         """Send a signal to the main process; raise Refused when it has ended."""
@@ -242,7 +279,7 @@ class Task:
         self, pid: int, streams: Streams, clients: Sequence[Client], *, pidfd: int = -1
     ) -> None:
         """Begin to serve the process's streams."""
-        output = self._make_output()
+        output, self._early = self._early or self._make_output(), None
         self.pid = pid
         self.pidfd = pidfd if pidfd >= 0 else self._open_pidfd(pid)
         self._master = streams.master
@@ -329,6 +366,15 @@ class Task:
         self.started = True
         done("")
 
+    def _start_if_wanted(self, failure: str) -> None:
+        wanted, self._wanted_start = self._wanted_start, None
+        if wanted is None:
+            return
+        if failure:
+            wanted(failure)
+        else:
+            self.start(wanted)
+
     def _client_input_ended(self) -> None:
         if self.spec.stdin_once and not self.spec.terminal:
             self._close_input()
@@ -353,7 +399,7 @@ class Task:
 
     def _adopted_ended(self, _events: int) -> None:
         self._around.loop.unwatch(self.pidfd)
-        recorded = _read_record(self.spec.exit_file)
+        recorded = read_record(self.spec.exit_file)
         if recorded is not None:  # our predecessor saw the end and could not tell any more
             self._ended(
                 number(recorded, "code"), lost=False, finished_ns=recorded.get("finished_ns")
@@ -371,12 +417,12 @@ class Task:
         for source in self._sources():
             source.drain()
         if self.spec.kill_cgroup:
-            _kill_cgroup(self.spec.kill_cgroup)
+            kill_cgroup(self.spec.kill_cgroup)
         self.exit = {
             "id": self.spec.id,
             "code": code,
             "finished_ns": finished,
-            "oom_killed": _oom_killed(self.spec.oom_file),
+            "oom_killed": oom_killed(self.spec.oom_file),
             "lost": lost,
         }
         if self.pidfd >= 0:
@@ -384,7 +430,7 @@ class Task:
             self.pidfd = -1
         if self._dropped is None:
             try:
-                _write_record(self.spec.exit_file, self.exit)
+                write_record(self.spec.exit_file, self.exit)
             except OSError as exc:
                 self._around.report(f"{self.spec.id}: exit record: {exc}")
             self._around.emit({"event": "exit", **self.exit})
@@ -444,53 +490,3 @@ def _finish_start(fifo: str) -> None:
         return
     finally:
         os.close(fd)
-
-
-def _kill_cgroup(directory: str) -> None:
-    """Kill what is left in a cgroup; processes that fork meanwhile are found by looking again."""
-    for _ in range(16):
-        try:
-            with open(f"{directory}/cgroup.procs", encoding="ascii") as file:  # noqa: PTH123
-                pids = [int(line) for line in file]
-        except OSError:
-            return
-        if not pids:
-            return
-        for pid in pids:
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
-
-
-def _oom_killed(path: str | None) -> bool:
-    """Whether the kernel counted a kill in memory.oom_control (v1) or memory.events (v2)."""
-    if not path:
-        return False
-    try:
-        with open(path, encoding="ascii") as file:  # noqa: PTH123
-            counts = dict(line.split() for line in file)
-    except (OSError, ValueError):
-        return False
-    return int(counts.get("oom_kill", "0")) > 0
-
-
-def _write_record(path: str, record: Message) -> None:
-    """Replace a file by a JSON record, complete or not at all."""
-    temporary = f"{path}.new"
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
-    fd = os.open(temporary, flags, 0o600)
-    try:
-        os.write(fd, json.dumps(record).encode())
-    finally:
-        os.close(fd)
-    os.rename(temporary, path)  # noqa: PTH104
-
-
-def _read_record(path: str) -> Message | None:
-    try:
-        with open(path, "rb") as file:  # noqa: PTH123
-            record: object = json.load(file)
-    except (OSError, ValueError):
-        return None
-    return record if isinstance(record, dict) else None

@@ -233,26 +233,34 @@ class Runner:
                 record(),
             )
             try:
-                pid = await self._create(container, prepared, connecting)
-                await parts.monitor.start(container.id)
+                pid = await self._run(container, prepared, connecting)
             except RuntimeFailure as exc:
                 raise parts.explain(container.path, exc.message) from exc
             undo.pop_all()
         return Started(pid, connection.sandbox, connection.networks, connection.ports)
 
-    async def _create(
-        self, container: Container, prepared: Prepared, connecting: Connecting
-    ) -> int:
-        """Make the container's process while its links are made; return the process id."""
-        create = self._parts.monitor.create
+    async def _run(self, container: Container, prepared: Prepared, connecting: Connecting) -> int:
+        """Make the container's process while its links are made, and start it; return its id."""
+        monitor, limits = self._parts.monitor, prepared.plan.after
         if container.host_config.sysctls:  # which may name an interface
             await connecting.complete()
-            pid = await create(prepared.task)
+            pid = await monitor.create(prepared.task)
         else:
-            pid = await self._beside(create(prepared.task), connecting.complete())
-        if prepared.plan.after:
-            self._parts.cgroups.apply(prepared.plan.after)
+            completing = self._complete(container.id, connecting, start=not limits)
+            pid = await self._beside(monitor.create(prepared.task), completing)
+            if not limits:
+                return pid
+        self._parts.cgroups.apply(limits)
+        await monitor.start(container.id)
         return pid
+
+    async def _complete(
+        self, container_id: ContainerId, connecting: Connecting, *, start: bool
+    ) -> None:
+        """Make the links; then the process may start as soon as it is made, if `start` says so."""
+        await connecting.complete()
+        if start:
+            await self._parts.monitor.start(container_id)
 
     @staticmethod
     async def _beside(awaited: Awaitable[T], *others: Awaitable[object]) -> T:

@@ -152,9 +152,9 @@ def silence_port(name: str) -> Message:
     answer for an address that may already belong to somebody else.
     """
     attributes = byte(_IFLA_BRPORT_STATE, _BR_STATE_DISABLED) + attribute(_IFLA_BRPORT_FLUSH, b"")
-    gone = frozenset({errno.ENODEV, errno.EINVAL, errno.EOPNOTSUPP})
+    silent = frozenset({errno.ENODEV, errno.EINVAL, errno.EOPNOTSUPP, errno.ENETDOWN})
     body = _link() + text(_IFLA_IFNAME, name) + _port_data(attributes)
-    return Message(_RTM_NEWLINK, 0, body, gone, f"silence {name}")
+    return Message(_RTM_NEWLINK, 0, body, silent, f"silence {name}")
 
 
 def raise_link(index: int, *, mtu: int | None = None) -> Message:

@@ -3,6 +3,7 @@
 A sandbox needs a few dozen system calls; docs/adr/0004 says why they happen here.
 """
 
+import errno
 import logging
 import os
 import socket
@@ -69,7 +70,7 @@ def connect(
     """
     hairpin, has_ipv6 = _bridges_translate(), (_SYSCTL / "ipv6").exists()
     masters = {spec.bridge: socket.if_nametoindex(spec.bridge) for spec in endpoints}
-    made: list[str] = []
+    tried: list[str] = []
     try:
         for index, spec in enumerate(endpoints, namespace.free_index):
             veth = links.add_veth(
@@ -80,15 +81,16 @@ def connect(
                 peer_namespace=namespace.fd,
                 mtu=spec.mtu,
             )
-            netlink.talk([veth])
-            made.append(spec.host_link)
             port = links.raise_port(
                 spec.host_link, isolated=spec.isolated, hairpin=hairpin, has_ipv6=has_ipv6
             )
-            netlink.talk([port])
+            tried.append(spec.host_link)
+            netlink.talk([veth, port])
             _configure(netlink, namespace.netlink, index, spec)
-    except OSError:
-        netlink.talk([links.delete_link(name) for name in made])  # no other of the same name
+    except OSError as exc:
+        if exc.errno == errno.EEXIST:  # it is somebody else's
+            tried.pop()
+        netlink.talk([links.delete_link(name) for name in tried])
         raise
 
 

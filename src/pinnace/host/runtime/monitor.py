@@ -101,6 +101,7 @@ class SupervisorMonitor:
         self._numbers = 0
         self._calls: dict[int, asyncio.Future[tuple[Message, list[int]]]] = {}
         self._attachments: dict[int, asyncio.Future[str]] = {}
+        self._unsent: dict[str, asyncio.Event] = {}  # creates that wait for a supervisor
         self._tasks: dict[str, KnownTask] = {}
         self._exits: asyncio.Queue[Exit | None] = asyncio.Queue()
         self._told: set[tuple[str, int]] = set()
@@ -118,11 +119,23 @@ class SupervisorMonitor:
 
     async def create(self, spec: TaskSpec) -> int:
         """See `Monitor.create`."""
-        state, _ = await self._call({"op": "create", "spec": spec_message(spec)})
+        sent = self._unsent[spec.id] = asyncio.Event()
+        try:
+            await self._ready.wait()
+            self._unsent.pop(spec.id)
+            sent.set()  # whoever waits goes on after the message has gone, in this very step
+            state, _ = await self._send_call({"op": "create", "spec": spec_message(spec)}, ())
+        finally:
+            if self._unsent.get(spec.id) is sent:
+                del self._unsent[spec.id]
+            sent.set()
         return number(state, "pid")
 
     async def start(self, task_id: str) -> None:
         """See `Monitor.start`."""
+        creating = self._unsent.get(task_id)
+        if creating is not None:
+            await creating.wait()
         await self._call_again({"op": "start", "task": task_id})
         task = self._tasks.get(task_id)
         if task is not None:
