@@ -63,6 +63,20 @@ def test_every_root_filesystem_has_the_places_that_mounts_need(snapshots, mounte
     assert snapshots.changes(key, chain) == []
 
 
+def test_a_bare_mount_shows_only_what_the_layers_hold(snapshots, tmp_path):
+    chain, _ = snapshots.ingest_layer(None, io.BytesIO(tar_of(file("name", b"x"))))
+    for key, parent, names in (("layered", chain, ["name"]), ("empty", None, [])):
+        snapshots.prepare(SnapshotKey(key), parent)
+        target = tmp_path / key
+        target.mkdir()
+        snapshots.mount(SnapshotKey(key), target, bare=True)
+        try:
+            assert [path.name for path in target.iterdir()] == names
+        finally:
+            snapshots.unmount(target)
+        snapshots.remove(SnapshotKey(key))
+
+
 @pytest.mark.parametrize("pack", [bytes, gzip.compress, zstandard.ZstdCompressor().compress])
 def test_a_layer_becomes_visible_whatever_its_compression(snapshots, mounted, pack):
     tar = tar_of(folder("etc"), file("etc/name", b"pinnace"), symlink("link", "etc/name"))

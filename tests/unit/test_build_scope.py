@@ -135,6 +135,7 @@ def test_build_arguments_nobody_asked_for_are_found():
         ('SHELL ["/x", "-e"]\nCMD a', "cmd", ["/x", "-e", "a"]),
         ("ENTRYPOINT a", "entrypoint", ["/bin/sh", "-c", "a"]),
         ('ENTRYPOINT ["a"]\nENTRYPOINT []', "entrypoint", None),
+        ("ENTRYPOINT", "entrypoint", None),
         ('CMD ["a"]\nENTRYPOINT ["b"]', "cmd", ["a"]),
         ("ENV a=1 b=2\nENV a=3", "env", ["a=3", "b=2"]),
         ("LABEL a=1\nLABEL b=2 a=3", "labels", {"a": "3", "b": "2"}),

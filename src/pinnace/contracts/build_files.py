@@ -113,6 +113,7 @@ class CopyJob:
         mode: Permission bits of everything copied, octal or symbolic; "": as the entries say.
         unpack: Files that are archives are unpacked into the target instead.
         mtime_ns: No time that is copied is later; None: they stay as they are.
+        link: Links and files in the target's path count for nothing: they are replaced.
     """
 
     origin: Origin
@@ -122,6 +123,7 @@ class CopyJob:
     mode: str = ""
     unpack: bool = False
     mtime_ns: int | None = None
+    link: bool = False
 
 
 @dataclass(frozen=True, slots=True)

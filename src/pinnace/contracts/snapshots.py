@@ -163,11 +163,11 @@ class Snapshots(Protocol):
         """
         ...
 
-    def mount(self, key: SnapshotKey, target: Path) -> None:
+    def mount(self, key: SnapshotKey, target: Path, *, bare: bool = False) -> None:
         """Mount the active snapshot at an existing directory.
 
         The places that a container's own mounts need (/proc, /etc/hosts, …) may show below what
-        the layers hold; they are not among `changes`.
+        the layers hold; they are not among `changes`. With `bare` they never show.
         """
         ...
 

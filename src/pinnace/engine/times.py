@@ -14,6 +14,7 @@ _UNITS_NS = {
     "m": 60_000_000_000,
     "h": 3_600_000_000_000,
 }
+_MAX_NS = 2.0**63 - 1024  # the greatest float that 63 bits hold
 _PART = r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h)"
 _DURATION = re.compile(rf"(?:{_PART})+")
 _TIMESTAMP = re.compile(r"(\d+)(?:\.(\d{1,9}))?")
@@ -48,6 +49,8 @@ def parse_duration(text: str) -> int:
     Raises:
         InvalidParameter: Not one.
     """
-    if not _DURATION.fullmatch(text):
+    parts = re.findall(_PART, text) if _DURATION.fullmatch(text) else []
+    total = sum(float(number) * _UNITS_NS[unit] for number, unit in parts)
+    if not parts or total > _MAX_NS:
         raise InvalidParameter(f'invalid duration "{text}"')
-    return sum(int(float(number) * _UNITS_NS[unit]) for number, unit in re.findall(_PART, text))
+    return sum(int(float(number) * _UNITS_NS[unit]) for number, unit in parts)

@@ -15,7 +15,7 @@ from pinnace.model.record import ContainerId, ImageId, Record
 Status = Literal["created", "running", "paused", "restarting", "removing", "exited", "dead"]
 
 
-class HealthConfig(Record, frozen=True, kw_only=True):
+class HealthConfig(Record, frozen=True, kw_only=True, omit_defaults=True):
     """How a container's health is probed; durations in nanoseconds, 0: inherit or default."""
 
     test: list[str] | None = None

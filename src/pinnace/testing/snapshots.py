@@ -118,7 +118,7 @@ class FakeSnapshots:
             self._layer(parent)
         self._active[key] = parent
 
-    def mount(self, key: SnapshotKey, target: Path) -> None:
+    def mount(self, key: SnapshotKey, target: Path, *, bare: bool = False) -> None:
         """See the contract; only noted."""
         self._fail("mount")
         self._parent(key)

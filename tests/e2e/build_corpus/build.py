@@ -72,7 +72,7 @@ def build(engine: Engine, case: Case) -> Outcome:
 
 
 def _post(engine: Engine, case: Case, tag: str) -> Outcome:
-    query = urlencode({"t": tag, "rm": "1", "forcerm": "1", **case.query})
+    query = urlencode({"t": tag, "rm": "1", "forcerm": "1", "nocache": "1", **case.query})
     answer = engine.request(
         "POST",
         f"/v1.41/build?{query}",

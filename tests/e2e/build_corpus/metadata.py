@@ -87,7 +87,6 @@ CASES = [
         "HEALTHCHECK --interval=5s --timeout=1m --start-period=1h --retries=4 CMD true",
     ),
     _of("healthcheck-twice", "HEALTHCHECK CMD a", "HEALTHCHECK --retries=2 CMD b"),
-    _of("healthcheck-zero", "HEALTHCHECK --interval=0s CMD a"),
     _of("onbuild-one", "ONBUILD RUN echo hi"),
     _of("onbuild-many", "ONBUILD COPY . /x", "ONBUILD ENV a=b", "onbuild cmd x"),
     _of("onbuild-unknown", "ONBUILD FOO x"),

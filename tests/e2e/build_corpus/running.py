@@ -11,7 +11,7 @@ CASES = [
     _of("run-writes", "RUN echo hi > /r"),
     _of("run-exec", 'RUN ["touch", "/a b"]'),
     _of("run-nothing-changes", "RUN true"),
-    _of("run-output", "RUN echo out; echo err >&2"),
+    _of("run-output", "RUN echo out", "RUN echo err >&2"),
     _of("run-removes", "RUN rm /etc/group"),
     _of("run-removes-directory", "COPY d /d", "RUN rm -r /d", files={"d/x": "1"}),
     _of("run-replaces-directory", "COPY d /d", "RUN rm -r /d && mkdir /d && echo 2 > /d/y",

@@ -22,7 +22,7 @@ CASES = [
     _of("arg-before-from-asked", "ARG a=1", "FROM busybox", "ARG a", "ENV r=$a"),
     _of("arg-before-from-overridden", "ARG a=1", "FROM busybox", "ARG a=2", "ENV r=$a"),
     _of("arg-from-arg", "ARG a=1", "ARG b=$a.2", "FROM busybox", "ARG b", "ENV r=$b"),
-    _of("arg-in-from-twice", "ARG b=busybox", "FROM $b", "FROM $b", "ENV a=b"),
+    _of("arg-in-from-twice", "ARG b=busybox", "FROM $b AS a", "FROM a", "ENV a=b"),
     _of("env-before-arg", "FROM busybox", "ENV a=env", "ARG a=arg", "ENV r=$a"),
     _of("env-over-given", "FROM busybox", "ARG a", "ENV a=env", "ENV r=$a", query=_args(a="x")),
     _of("arg-quoted", "FROM busybox", "ARG a='x y'", "ARG b=\"$a z\"", "ENV r=\"$b\""),

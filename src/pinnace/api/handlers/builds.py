@@ -67,7 +67,7 @@ def build_params(query: Query, credentials: Mapping[str, Credentials]) -> BuildP
         pull=query.flag("pull"),
         remove=query.flag("rm", default=True),
         force_remove=query.flag("forcerm"),
-        build_args=_json(query, "buildargs", dict[str, str | None], {}),
+        build_args=_json(query, "buildargs", dict[str, str | None], {}, "build args"),
         labels=_json(query, "labels", dict[str, str], {}),
         target=query.text("target"),
         cache_from=tuple(_json(query, "cachefrom", list[str], [])),
@@ -116,11 +116,11 @@ def _check_supported(query: Query) -> None:
         raise InvalidParameter(f"Unsupported isolation: {query.text('isolation')!r}")
 
 
-def _json(query: Query, name: str, kind: type[T], default: T) -> T:
+def _json(query: Query, name: str, kind: type[T], default: T, shown: str = "") -> T:
     text = query.text(name)
     if text in ("", "null"):
         return default
     try:
         return msgspec.json.decode(text, type=kind)
     except (msgspec.MsgspecError, UnicodeError) as exc:
-        raise InvalidParameter(f"error reading {name}: {exc}") from exc
+        raise InvalidParameter(f"error reading {shown or name}: {exc}") from exc

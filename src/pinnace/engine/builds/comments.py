@@ -42,10 +42,18 @@ def shown_files(config: ContainerConfig, comment: str) -> str:
     return " ".join([*(config.shell or DEFAULT_SHELL), f"#(nop) {comment}"])
 
 
-def shown_run(words: Sequence[str], arguments: Mapping[str, str]) -> str:
-    """Return the history's text for RUN, with the build arguments it could see."""
-    seen = sorted(f"{name}={value}" for name, value in arguments.items())
-    prefix = [f"|{len(seen)}", *seen] if seen else []
+def shown_run(
+    words: Sequence[str], arguments: Mapping[str, str], recorded: Mapping[str, str]
+) -> str:
+    """Return the history's text for RUN.
+
+    Args:
+        words: What was run.
+        arguments: The build arguments it could see.
+        recorded: Those of them that are named; the others show as their bare presence.
+    """
+    seen = sorted(f"{name}={value}" for name, value in recorded.items())
+    prefix = [f"|{len(seen)}", *seen] if arguments else []
     return " ".join([*prefix, *words])
 
 

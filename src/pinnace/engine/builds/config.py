@@ -30,6 +30,7 @@ from pinnace.model.container import ContainerConfig
 DEFAULT_SHELL = ("/bin/sh", "-c")
 
 _PORTS = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?")
+_NUMBER = re.compile(r"[1-9][0-9]{0,8}")
 _PROTOCOLS = ("tcp", "udp", "sctp")
 
 
@@ -60,7 +61,7 @@ def apply(state: ConfigState, instruction: Instruction) -> ConfigState:
             config = replace(config, cmd=command_words(command, config.shell), args_escaped=False)
             return ConfigState(config, has_cmd=state.has_cmd or bool(command.words))
         case Entrypoint(command=command):
-            entrypoint = command_words(command, config.shell) or None
+            entrypoint = command_words(command, config.shell) if command.words else None
             cmd = config.cmd if state.has_cmd else None
             return replaced(state, config=replace(config, entrypoint=entrypoint, cmd=cmd))
     return replaced(state, config=_changed(config, instruction))
@@ -118,10 +119,12 @@ def _set(config: ContainerConfig, instruction: Instruction) -> ContainerConfig:
         case User(user=user):
             return replace(config, user=user)
         case Workdir(path=path):
+            if not path:
+                raise InvalidParameter("cannot normalize nothing")
             return replace(config, working_dir=working_directory(config.working_dir, path))
         case Stopsignal(signal=signal):
             # Any number but 0 will do, as for dockerd; the kernel judges it when it is sent.
-            if not signal.isdecimal() or not int(signal):
+            if not _NUMBER.fullmatch(signal):
                 parse_signal(signal)
             return replace(config, stop_signal=signal)
         case Healthcheck(health=health):

@@ -129,7 +129,10 @@ class Copying:
 
     def identity(self) -> object:
         """Return what the result depends on, besides the parent."""
-        jobs = [(job.target, job.owner, job.mode, job.unpack, job.mtime_ns) for job in self.jobs]
+        jobs = [
+            (job.target, job.owner, job.mode, job.unpack, job.mtime_ns, job.link)
+            for job in self.jobs
+        ]
         return ("copying", jobs, self.digest)
 
 

@@ -15,6 +15,11 @@ _WAITING = 512  # messages of a stage that is not being read
 _RED, _PLAIN = "\x1b[91m", "\x1b[0m"
 
 
+def in_red(text: str) -> str:
+    """Return text as dockerd shows what goes to standard error."""
+    return f"{_RED}{text}{_PLAIN}"
+
+
 class StageOutput:
     """One stage's part."""
 
@@ -63,4 +68,4 @@ class StepText:
     def decode(self, stream: int, data: bytes, *, final: bool = False) -> str:
         """Return the text of some bytes; standard error is red, as dockerd shows it."""
         text = self._decoders[stream].decode(data, final)
-        return f"{_RED}{text}{_PLAIN}" if text and stream == 2 else text
+        return in_red(text) if text and stream == 2 else text

@@ -13,6 +13,7 @@ from pinnace.engine.builds.instructions import (
     Stage,
 )
 from pinnace.engine.builds.scope import GlobalScope
+from pinnace.engine.builds.words import quoted_word
 from pinnace.errors import InvalidParameter
 
 
@@ -45,7 +46,7 @@ def make_plan(
             needed |= inputs_of(stage, dockerfile.stages, scope)
     stages = [stage for stage in dockerfile.stages if stage.index in needed]
     if labels:
-        stages[-1] = _labelled(stages[-1], labels)
+        stages[-1] = _labelled(stages[-1], labels, escape=dockerfile.escape)
     total = len(dockerfile.arguments) + sum(1 + len(stage.instructions) for stage in stages)
     return Plan(tuple(stages), total)
 
@@ -83,9 +84,15 @@ def find_stage(stages: Sequence[Stage], ref: str) -> Stage | None:
     for stage in stages:
         if stage.origin.name == ref.lower():
             return stage
-    if ref.isascii() and ref.isdecimal() and int(ref) < len(stages):
-        return stages[int(ref)]
-    return None
+    number = stage_number(ref)
+    return stages[number] if number is not None and number < len(stages) else None
+
+
+def stage_number(ref: str) -> int | None:
+    """Return the number that `ref` is; None: it is a name."""
+    if not (ref.isascii() and ref.isdecimal()):
+        return None
+    return int(ref[:9])  # there are not that many stages
 
 
 def find_base(stages: Sequence[Stage], base: str) -> Stage | None:
@@ -122,10 +129,15 @@ def _mount_origin(flag: str) -> str:
     return fields.get("from", "")
 
 
-def _labelled(stage: Stage, labels: Mapping[str, str]) -> Stage:
-    """Add what `--label` asks for as one more instruction."""
-    pairs = tuple(Pair(key, labels[key]) for key in sorted(labels))
-    words = " ".join(f"{pair.key}={pair.value}" for pair in pairs)
+def _labelled(stage: Stage, labels: Mapping[str, str], *, escape: str) -> Stage:
+    """Add what `--label` asks for as instructions; nothing in them is a variable."""
     location = (stage.instructions[-1] if stage.instructions else stage.origin).location
-    label = Label(original=f"LABEL {words}", location=location, pairs=pairs)
-    return Stage(stage.index, stage.origin, (*stage.instructions, label))
+    added = [
+        Label(
+            original=f"LABEL {key}={value}",
+            location=location,
+            pairs=(Pair(quoted_word(key, escape=escape), quoted_word(value, escape=escape)),),
+        )
+        for key, value in sorted(labels.items())
+    ]
+    return Stage(stage.index, stage.origin, (*stage.instructions, *added))

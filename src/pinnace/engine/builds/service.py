@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import posixpath
 import secrets
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
@@ -14,6 +15,7 @@ from pinnace.engine.builds.dockerfile import parse
 from pinnace.engine.builds.fetching import with_bytes
 from pinnace.engine.builds.graph import Built
 from pinnace.engine.builds.ignore import FILE_NAME, IgnoreRules
+from pinnace.engine.builds.output import in_red
 from pinnace.engine.builds.params import BuildParams
 from pinnace.engine.builds.plan import make_plan
 from pinnace.engine.builds.scope import GlobalScope, platform_arguments, unused_arguments
@@ -120,6 +122,8 @@ class BuildService:
     async def _tell(
         self, session: Session, tags: Sequence[Reference]
     ) -> AsyncGenerator[Message, None]:
+        if session.dockerfile.warnings:
+            yield {"stream": in_red("\n".join((*session.dockerfile.warnings, "")))}
         for number, instruction in enumerate(session.dockerfile.arguments, start=1):
             text = f"Step {number}/{session.plan.total} : {instruction.original}"
             yield {"stream": text}
@@ -259,6 +263,8 @@ def find_dockerfile(context: ContextTree, wanted: str) -> str:
         InvalidParameter: It is not there, or no file.
     """
     name = wanted or DOCKERFILE
+    if posixpath.normpath(f"./{name}").startswith("../"):
+        raise InvalidParameter(f"forbidden path outside the build context: {name} ()")
     for candidate in (name, name.lower()) if name == DOCKERFILE else (name,):
         path = context.resolve(candidate)
         if path is not None and context.entry(path).kind == "file":
@@ -293,6 +299,7 @@ def epoch(text: str | None) -> int | None:
 
 def _last_words(session: Session, built: Built) -> list[str]:
     unused = unused_arguments(session.params.build_args, session.plan.stages)
+    unused = [name for name in unused if name not in session.asked]
     declared = {one.name for step in session.dockerfile.arguments for one in step.arguments}
     unused = [name for name in unused if name not in declared and name != _EPOCH]
     warning = (

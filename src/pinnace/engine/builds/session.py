@@ -89,6 +89,7 @@ class Session:
         epoch_ns: When everything is said to be made (SOURCE_DATE_EPOCH); None: when it is.
         run_stage: Builds a stage.
         declared: Arguments of the stages that are done, for stages FROM them.
+        asked: Names of the arguments that were declared so far, by triggers of images, too.
     """
 
     name: str
@@ -107,6 +108,7 @@ class Session:
     tasks: dict[int, "asyncio.Task[Built]"] = field(default_factory=dict)
     contexts: list[str] = field(default_factory=list)
     declared: dict[int, StageScope] = field(default_factory=dict)
+    asked: set[str] = field(default_factory=set)
 
     def start(self, stage: Stage) -> None:
         """Begin a stage beside the others."""

@@ -31,7 +31,9 @@ class SourceRules:
     Attributes:
         missing: What is said of a missing file before its path.
         parents: Keep the directories that a source is written with.
-        is_excluded: Tells of a path below the tree's root whether `--exclude` leaves it out.
+        is_excluded: Tells whether `--exclude` leaves something out: by its path below the
+            directory that is copied, by the name of a file, or, with `parents`, by its path in
+            the tree.
     """
 
     missing: str = ""
@@ -48,9 +50,11 @@ def select(tree: SourceTree, spec: str, rules: SourceRules) -> list[Selection]:
     path = _cleaned(spec)
     if not _WILDCARDS.search(path):
         return [_selection(tree, path, spec, rules)]
-    found = _matches(tree, "", path.split("/"))
+    found = _matches(tree, path.split("/"), crossing=rules.parents)
     return [
-        _selection(tree, match, match, rules) for match in found if not rules.is_excluded(match)
+        _selection(tree, match, spec, rules)
+        for match in found
+        if not rules.is_excluded(match if rules.parents else posixpath.basename(match))
     ]
 
 
@@ -99,8 +103,9 @@ def _selection(tree: SourceTree, path: str, spec: str, rules: SourceRules) -> Se
         name = _kept_parents(spec, path)
     if entry.kind != "directory":
         return Selection(name, base, is_directory=False, entries=[entry])
+    within = path if rules.parents else ""
     entries = [
-        one for one in tree.walk(base) if not rules.is_excluded(_in_spec(one.path, base, path))
+        one for one in tree.walk(base) if not rules.is_excluded(_in_source(one.path, base, within))
     ]
     return Selection(
         name if rules.parents else "",
@@ -120,12 +125,10 @@ def _entry(tree: SourceTree, path: str) -> SourceEntry:
         raise InvalidParameter(exc.message) from exc
 
 
-def _in_spec(path: str, base: str, spec: str) -> str:
-    """Return an entry's path as it is seen through the source, which may be a link."""
-    if base == spec:
-        return path
+def _in_source(path: str, base: str, within: str) -> str:
+    """Return an entry's path below the directory `base`, put behind `within`."""
     below = path[len(base) :].lstrip("/")
-    return f"{spec}/{below}" if spec else below
+    return f"{within}/{below}" if within else below
 
 
 def _kept_parents(spec: str, path: str) -> str:
@@ -149,18 +152,43 @@ def _cleaned(spec: str) -> str:
     return "" if path == "." else path
 
 
-def _matches(tree: SourceTree, above: str, parts: Sequence[str]) -> list[str]:
-    """Return the paths that match a pattern, part by part; links are not followed for it."""
-    part, rest = parts[0], parts[1:]
+def _matches(tree: SourceTree, parts: Sequence[str], *, crossing: bool) -> list[str]:
+    """Return the paths that match a pattern, in order; links are not followed for it.
+
+    Args:
+        tree: Where to look.
+        parts: Patterns of names; at least one.
+        crossing: `**` stands for any number of directories.
+    """
+    found: set[str] = set()
+    seen: set[tuple[str, int]] = set()
+    pending = [("", 0)]
+    while pending:
+        above, at = step = pending.pop()
+        if step in seen:
+            continue
+        seen.add(step)
+        part, is_last = parts[at], at == len(parts) - 1
+        if crossing and part == "**" and not is_last:
+            pending += [(above, at + 1), *((_below(above, x), at) for x in tree.children(above))]
+            continue
+        paths = [_below(above, name) for name in _named(tree, above, part)]
+        if is_last:
+            found.update(paths)
+        else:
+            pending += [(path, at + 1) for path in paths]
+    return sorted(found, key=lambda path: path.split("/"))
+
+
+def _named(tree: SourceTree, above: str, part: str) -> list[str]:
     if not _WILDCARDS.search(part):
-        names = [part] if part in tree.children(above) else []
-    else:
-        is_match = compile_pattern(part)
-        names = [name for name in tree.children(above) if is_match(name)]
-    paths = [f"{above}/{name}" if above else name for name in names]
-    if not rest:
-        return paths
-    return [match for path in paths for match in _matches(tree, path, rest)]
+        return [part] if part in tree.children(above) else []
+    is_match = compile_pattern(part)
+    return [name for name in tree.children(above) if is_match(name)]
+
+
+def _below(above: str, name: str) -> str:
+    return f"{above}/{name}" if above else name
 
 
 def _shown(selection: Selection) -> str:

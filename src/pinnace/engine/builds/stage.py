@@ -17,6 +17,7 @@ from pinnace.engine.builds.graph import Built, Execution, Making, Operation, Ste
 from pinnace.engine.builds.instructions import (
     Arg,
     Copy,
+    Healthcheck,
     Instruction,
     Maintainer,
     Mount,
@@ -26,7 +27,7 @@ from pinnace.engine.builds.instructions import (
     Workdir,
 )
 from pinnace.engine.builds.output import StageOutput
-from pinnace.engine.builds.plan import find_base, find_stage
+from pinnace.engine.builds.plan import find_base, find_stage, stage_number
 from pinnace.engine.builds.session import Session
 from pinnace.engine.builds.sources import SourceRules, content_digest, select
 from pinnace.errors import InvalidParameter, NotSupported, PinnaceError
@@ -130,13 +131,25 @@ class _StageRun:
                 await self._workdir(expanded)
             case Arg():
                 self._scope = self._scope.declare(expanded)
+                self._session.asked.update(one.name for one in expanded.arguments)
                 await self._configure(expanded)
             case Maintainer(author=author):
                 self._author = author
                 await self._configure(expanded)
+            case Healthcheck():
+                await self._note_health_check()
+                self._state = apply(self._state, expanded)
+                await self._configure(expanded)
             case _:
                 self._state = apply(self._state, expanded)
                 await self._configure(expanded)
+
+    async def _note_health_check(self) -> None:
+        before = self._state.config.healthcheck
+        if before and before.test and before.test != ["NONE"]:
+            await self._out.say(
+                f"Note: overriding previous HEALTHCHECK: [{' '.join(before.test)}]\n"
+            )
 
     async def _configure(self, instruction: Instruction) -> None:
         config = self._state.config
@@ -161,24 +174,25 @@ class _StageRun:
         config = self._state.config
         environment = config.env or []
         words, mounts = await self._command(instruction, config)
+        arguments = self._scope.run_arguments(environment)
         recorded = self._scope.recorded_arguments(environment)
         execution = Execution(
             words=tuple(words),
             config=config,
-            arguments=self._scope.run_arguments(environment),
+            arguments=arguments,
             recorded=recorded,
             mounts=(*mounts, *[await self._mount(mount) for mount in instruction.mounts]),
             network=instruction.network,
             limits=self._session.params.limits,
         )
-        await self._step(execution, shown_run(words, recorded))
+        await self._step(execution, shown_run(words, arguments, recorded))
 
     async def _command(
         self, instruction: Run, config: ContainerConfig
     ) -> tuple[list[str], list[StepMount]]:
         """Return the words to run; a script with `#!` is a file, put where nothing is stored."""
-        if not instruction.command.is_shell:
-            return list(instruction.command.words), []
+        if not (instruction.command.is_shell and instruction.command.words):
+            return command_words(instruction.command, config.shell), []
         line = instruction.shell_line
         if not (instruction.is_script and line.startswith("#!")):
             command = dataclasses.replace(instruction.command, words=(line,))
@@ -255,6 +269,11 @@ class _StageRun:
         other = find_stage(session.dockerfile.stages[: self._stage.index], ref)
         if other is not None:
             return await session.result(other)
+        number = stage_number(ref)
+        if number is not None:
+            is_own = number == self._stage.index
+            fault = "refers to current build stage" if is_own else "index out of bounds"
+            raise InvalidParameter(f"invalid from flag value {ref}: {fault}")
         if ref == SCRATCH:
             return Built(None, b"", session.platform)
         try:

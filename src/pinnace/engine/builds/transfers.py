@@ -75,6 +75,7 @@ async def prepare(
             mode=step.chmod,
             unpack=part.unpack,
             mtime_ns=session.epoch_ns,
+            link=step.link,
         )
         for part in found
     )

@@ -57,6 +57,12 @@ def expand_text(text: str, variables: Variables) -> str:
     return "".join(text for text, _ in _pieces(text, variables, "\\", has_quotes=False))
 
 
+def quoted_word(text: str, *, escape: str = "\\") -> str:
+    """Return a word whose expansion is `text`, whatever is in it."""
+    special = ("$", "'", '"', escape)
+    return "".join(f"{escape}{char}" if char in special else char for char in text)
+
+
 def split_quoted(text: str, *, escape: str = "\\") -> list[str]:
     """Return the words of `text` with their quotes and escapes still in them.
 

@@ -239,7 +239,7 @@ class HostBuildFiles:
 
     def _mount(self, key: SnapshotKey, top: Path) -> None:
         try:
-            self._snapshots.mount(key, top)
+            self._snapshots.mount(key, top, bare=True)
             mount.make_private(top)
         except OSError as exc:
             mount.unmount(top)

@@ -86,7 +86,11 @@ class RootWriter:
             InvalidParameter: Something else is there, or the owner is unknown.
         """
         path = self._final(os.fsencode(job.target))
-        self._make(path, self._ids(job.owner))
+        ids = self._ids(job.owner)
+        try:
+            self._make(path, ids)
+        except InvalidParameter:
+            raise InvalidParameter(f"cannot mkdir: {job.target} is not a directory") from None
 
     def copy(self, job: CopyJob, contents: Contents) -> None:
         """Copy selections to their target.
@@ -98,11 +102,14 @@ class RootWriter:
         owner = _Ownership(
             None if job.owner is None else self._ids(job.owner), job.mode, job.mtime_ns
         )
-        for selection in job.selections:
-            if selection.is_directory:
-                self._copy_directory(job, selection, contents, owner)
-            else:
-                self._copy_file(job, selection, contents, owner)
+        try:
+            for selection in job.selections:
+                if selection.is_directory:
+                    self._copy_directory(job, selection, contents, owner)
+                else:
+                    self._copy_file(job, selection, contents, owner)
+        except InvalidParameter as exc:
+            raise InvalidParameter(f"failed to copy files: {exc.message}") from exc
 
     def _copy_directory(
         self, job: CopyJob, selection: Selection, contents: Contents, owner: _Ownership
@@ -110,10 +117,10 @@ class RootWriter:
         above = os.fsencode(job.target)
         if selection.name:
             above += b"/" + os.fsencode(selection.name)
-        target = self._final(above)
+        target = self._target(job, above)
         if not self._is_directory(target):
-            self._make(self._parent(target), (0, 0))
-            self._make(target, owner.ids or (0, 0))
+            self._make(self._parent(target), (0, 0), replacing=job.link)
+            self._make(target, owner.ids or (0, 0), replacing=job.link)
         prefix = len(selection.base) + 1 if selection.base else 0
         members = _Members(selection.entries, contents, owner, prefix=prefix)
         self._write(target, members, owner)
@@ -125,19 +132,19 @@ class RootWriter:
         if job.unpack and entry.kind == "file" and _is_archive(entry, contents):
             self._unpack(job, entry, contents)
             return
-        target = self._final(os.fsencode(job.target))
-        if job.target.endswith("/") or self._is_directory(target):
+        target = self._target(job, os.fsencode(job.target))
+        if job.target.endswith("/") or (not job.link and self._is_directory(target)):
             target = _join(target, os.fsencode(selection.name))
         above, _, base = target.rpartition(b"/")
         if not base:
             raise InvalidParameter("cannot copy a file over the root directory")
-        self._make(above, owner.ids or (0, 0))
+        self._make(above, owner.ids or (0, 0), replacing=job.link)
         members = _Members([entry], contents, owner, rename=base)
         self._write(above, members, owner)
 
     def _unpack(self, job: CopyJob, entry: SourceEntry, contents: Contents) -> None:
-        target = self._final(os.fsencode(job.target))
-        self._make(target, (0, 0))
+        target = self._target(job, os.fsencode(job.target))
+        self._make(target, (0, 0), replacing=job.link)
         rules = _Rules((0, 0))
         with (
             _Reader(entry, contents) as source,
@@ -163,27 +170,46 @@ class RootWriter:
         passwd = read_file(self._root_fd, "/etc/passwd")
         groups = read_file(self._root_fd, "/etc/group")
         try:
-            # Without a group the user's number is the group's, too: parseChownFlag of moby.
-            found = identity(f"{user}:{group}" if colon else user, (), passwd=passwd, group=groups)
-            if colon:
-                return found.uid, found.gid
-            gid = identity(f"{user}:{user}", (), passwd=passwd, group=groups).gid
-        except InvalidParameter as exc:
-            raise InvalidParameter(
-                f"unable to convert uid/gid chown string to host mapping: {exc.message}"
-            ) from exc
-        return found.uid, gid
+            uid = identity(user, (), passwd=passwd, group=groups).uid
+        except InvalidParameter:
+            raise _unknown("uid", "user", user) from None
+        # Without a group its name is the user's, too: parseChownFlag of moby.
+        named = group if colon else user
+        try:
+            return uid, identity(f"0:{named}", (), passwd=passwd, group=groups).gid
+        except InvalidParameter:
+            raise _unknown("gid", "group", named) from None
 
-    def _make(self, path: bytes, ids: tuple[int, int]) -> None:
-        """Make a directory at a path without links, with what is missing above it."""
+    def _target(self, job: CopyJob, path: bytes) -> bytes:
+        """Return where something goes; with `link` whatever links are there count for nothing."""
+        if not job.link:
+            return self._final(path)
+        at: list[bytes] = []
+        for part in path.split(b"/"):
+            if part == b"..":
+                at = at[:-1]
+            elif part not in (b"", b"."):
+                at.append(part)
+        return b"/".join(at)
+
+    def _make(self, path: bytes, ids: tuple[int, int], *, replacing: bool = False) -> None:
+        """Make a directory at a path without links, with what is missing above it.
+
+        Args:
+            path: In the root.
+            ids: Owner of what is made.
+            replacing: Whatever is in the way is removed.
+        """
         if not path:
             return
         if self._is_directory(path):
             return
         above, base = self._parent(path), path.rpartition(b"/")[2]
-        self._make(above, ids)
+        self._make(above, ids, replacing=replacing)
         parent = open_in_root(self._root_fd, above, O_PATH_DIRECTORY, follow=False)
         try:
+            if replacing:
+                remove_at(parent, base)
             os.mkdir(base, 0o755, dir_fd=parent)
             os.chown(base, *ids, dir_fd=parent, follow_symlinks=False)
         except FileExistsError as exc:
@@ -319,6 +345,13 @@ class _Members:
     def content(self) -> Iterator[bytes]:
         if self._current is not None and self._current.size:
             yield from _content(self._current, self._contents)
+
+
+def _unknown(id_: str, kind: str, name: str) -> InvalidParameter:
+    return InvalidParameter(
+        "unable to convert uid/gid chown string to host mapping: "
+        f"can't find {id_} for {kind} {name}: no such {kind}: {name}"
+    )
 
 
 def _content(entry: SourceEntry, contents: Contents) -> Iterator[bytes]:

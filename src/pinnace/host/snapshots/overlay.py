@@ -57,6 +57,9 @@ class OverlaySnapshots:
         self._adopting = threading.Lock()
         self._active = ActiveDirectory(root, self._layers)
         self._skeleton = make_skeleton(root / "skeleton")
+        # The kernel wants at least one directory below.
+        self._nothing = root / "nothing"
+        self._nothing.mkdir(mode=0o755, exist_ok=True)
 
     def has_layer(self, chain: ChainId) -> bool:
         """See the contract."""
@@ -118,14 +121,14 @@ class OverlaySnapshots:
             os.chown(upper, status.st_uid, status.st_gid)
             upper.chmod(stat.S_IMODE(status.st_mode))
 
-    def mount(self, key: SnapshotKey, target: Path) -> None:
+    def mount(self, key: SnapshotKey, target: Path, *, bare: bool = False) -> None:
         """See the contract."""
         path = self._active.existing(key)
         below = self._layers.stack(self._active.parent(key))
         lower = [str(self._layers.link(record)) for _, record in below]
         mount.mount_overlay(
             target,
-            lower=[*lower, str(self._skeleton)],
+            lower=[*lower, str(self._nothing if bare else self._skeleton)],
             upper=str(path / "upper"),
             work=str(path / "work"),
             options=_OPTIONS,

@@ -117,8 +117,8 @@ class VfsSnapshots:
             if parent is not None:
                 copy_tree(self._layers.path(parent) / "diff", root)
 
-    def mount(self, key: SnapshotKey, target: Path) -> None:
-        """See the contract."""
+    def mount(self, key: SnapshotKey, target: Path, *, bare: bool = False) -> None:
+        """See the contract; it is always bare."""
         mount.bind(self._active.existing(key) / "root", target)
 
     def unmount(self, target: Path) -> None:
