@@ -9,7 +9,6 @@ import tarfile
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
 
 SOURCES = ("/usr/lib", "/usr/share", "/usr/bin", "/usr/local", "/opt")
 _SMALL = 64 << 10
+_RUNS = 40  # of neighbouring files
 _LEVEL = 6  # what Docker and most builders use
 
 
@@ -44,23 +44,29 @@ def host_files() -> list[tuple[Path, int]]:
 
 
 def mixed_layers(root: Path, *, layers: int, files: int, size: int) -> list[Layer]:
-    """Write gzip layers of so many files and bytes in all: many small files, a few large."""
-    available = host_files()
-    small = [item for item in available if 0 < item[1] <= _SMALL]
-    step = max(1, len(small) // files)
-    chosen = small[::step][:files]
-    left = size - sum(length for _, length in chosen)
-    for path, length in available:
+    """Write gzip layers of so many files and bytes in all: many small files, a few large.
+
+    Neighbouring files stay in one layer, as packages bring them.
+    """
+    runs = _runs(files)
+    left = size - sum(length for run in runs for _, length in run)
+    for path, length in host_files():
         if _SMALL < length <= min(left, 8 << 20):
-            chosen.append((path, length))
+            runs.append([(path, length)])
             left -= length
     shares: list[list[Path]] = [[] for _ in range(layers)]
-    for share, (path, _) in zip(cycle(shares), chosen, strict=False):
-        share.append(path)
+    for number, run in enumerate(runs):
+        shares[number % layers] += [path for path, _ in run]
+    names = [root / f"{number}.tar.gz" for number in range(layers)]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return list(
-            pool.map(lambda item: _write(root / f"{item[0]}.tar.gz", item[1]), enumerate(shares))
-        )
+        return list(pool.map(_write, names, shares))
+
+
+def _runs(files: int) -> list[list[tuple[Path, int]]]:
+    """Return runs of neighbouring files with so many small files in all."""
+    small = [(path, length) for path, length in host_files() if 0 < length <= _SMALL]
+    step = len(small) // _RUNS
+    return [small[start : start + files // _RUNS] for start in range(0, step * _RUNS, step)]
 
 
 def small_layers(root: Path, count: int, *, first: int = 0) -> list[Layer]:
@@ -86,15 +92,31 @@ def _write(path: Path, members: Sequence[Path | tuple[str, bytes]], level: int =
     with path.open("wb") as file:
         target = _Gzip(file, level)
         with tarfile.open(fileobj=target, mode="w|", bufsize=1 << 20) as tar:
+            known: set[Path] = set()
             for member in members:
                 if isinstance(member, Path):
-                    tar.add(member, str(member).lstrip("/"), recursive=False)
+                    for above in reversed([*member.parents][:-1]):
+                        if above not in known:
+                            known.add(above)
+                            _add(tar, above)
+                    _add(tar, member)
                 else:
                     info = tarfile.TarInfo(member[0])
                     info.size = len(member[1])
                     tar.addfile(info, io.BytesIO(member[1]))
         target.finish()
     return Layer(target.digest(), path, target.size)
+
+
+def _add(tar: tarfile.TarFile, path: Path) -> None:
+    """Add a path with a time of whole seconds, as builders write it."""
+    member = tar.gettarinfo(path, str(path).lstrip("/"))
+    member.mtime = int(member.mtime)
+    if member.isreg():
+        with path.open("rb") as content:
+            tar.addfile(member, content)
+    else:
+        tar.addfile(member)
 
 
 class _Gzip:
