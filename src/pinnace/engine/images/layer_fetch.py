@@ -98,13 +98,15 @@ class LayerFetcher:
 
         def stage() -> LayerStat | None:
             try:
+                if content.size(digest) != layer.descriptor.size:
+                    return None
                 with content.open(digest) as file:
                     source = _Stoppable(file, is_stopped)
                     return self._parts.snapshots.stage_layer(source, digest=digest)
             except NotFound:
                 return None
             except InvalidParameter:
-                content.delete(digest)  # cut short by a power failure
+                content.delete(digest)  # a power failure may have damaged it
                 return None
 
         worker = asyncio.ensure_future(self._parts.transfer(stage))
@@ -226,6 +228,10 @@ class _Arriving:
     def read(self, size: int = -1, /) -> bytes:
         data = self._next(size)
         self._done += len(data)
+        if self._done > self._size or (not data and self._done < self._size):
+            raise InvalidParameter(
+                f"layer {self._label} has {self._done} bytes instead of {self._size}"
+            )
         if data:
             self._meter.at(self._done)
         if not self._is_complete and (not data or self._done == self._size):

@@ -4,6 +4,7 @@
 pull that was cut short goes on with it. Adopting it on top of a parent moves it to `layers/`.
 """
 
+import errno
 import os
 from pathlib import Path
 
@@ -74,12 +75,9 @@ class StagingDirectory:
     def keep(self, path: Path, record: StageRecord) -> None:
         """Move a filled directory here; one that is already here is kept instead."""
         write_durably(path / RECORD, msgspec.json.encode(record))
-        try:
-            path.rename(self.path(record.diff_id))
-        except OSError:
-            if not self.path(record.diff_id).exists():
-                raise
-            return  # another thread was faster
+        while not _moved(path, self.path(record.diff_id)):
+            if self.has(record.diff_id):
+                return  # another thread was faster
         with directory(self._root) as descriptor:
             os.fsync(descriptor)
 
@@ -123,3 +121,14 @@ class StagingDirectory:
                 self._layers.discard(path)
                 done.append(f"removed unfinished layer {path.name[:12]}")
         return done
+
+
+def _moved(path: Path, target: Path) -> bool:
+    """Rename a directory, unless another one is there; it may be adopted at any moment."""
+    try:
+        path.rename(target)
+    except OSError as exc:
+        if exc.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+        return False
+    return True
