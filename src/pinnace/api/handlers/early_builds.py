@@ -5,6 +5,7 @@ from contextlib import AsyncExitStack, suppress
 
 from pinnace.api.call import Call
 from pinnace.api.early_build import EarlyBuild
+from pinnace.api.handlers.early_images import split_tag
 from pinnace.api.http.exchange import StreamWriter
 from pinnace.api.multipart import Part, boundary_of, parts
 from pinnace.api.streams import while_connected
@@ -42,10 +43,9 @@ async def _build(call: Call, writer: StreamWriter, dockerfile: str, context: Fil
 
 async def _name(call: Call, image: ImageRecord) -> None:
     """Give the image the name that was asked for; one that cannot be given is passed over."""
-    repository, _, rest = call.query.text("t").partition(":")
+    repository, tag = split_tag(call.query.text("t"))
     if repository:
         with suppress(InvalidParameter):
-            tag = rest.partition(":")[0]
             naming = call.engine.images.tag(image.id, repository, tag)
             await call.mutate(naming, "name a build")
 

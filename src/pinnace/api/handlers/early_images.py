@@ -171,7 +171,7 @@ async def push(call: Call) -> None:
     name = f"{registry}/{call.name}" if registry else call.name
     credentials = await _credentials(call, name)
     found = await call.engine.images.lineage.list(everything=False)
-    repository, label = _split_tag(name)
+    repository, label = split_tag(name)
     count = sum(len(image.repo_tags) for image in _of_repository(found, repository))
     if not count:
         raise ImageNotFound(call.name)
@@ -182,11 +182,14 @@ async def push(call: Call) -> None:
     await send_progress(call, _instead(said, messages))
 
 
-def _split_tag(name: str) -> tuple[str, str]:
-    """Return repository and tag, "" for none; a colon before the last slash is of a port."""
+def split_tag(name: str) -> tuple[str, str]:
+    """Return repository and tag, "" for none; a colon before the last slash is of a port.
+
+    What follows a second colon is dropped.
+    """
     above, slash, last = name.rpartition("/")
-    base, _, label = last.partition(":")
-    return above + slash + base, label
+    base, *rest = last.split(":")
+    return above + slash + base, rest[0] if rest else ""
 
 
 async def _credentials(call: Call, name: str) -> Credentials:
