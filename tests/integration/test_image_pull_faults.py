@@ -6,6 +6,7 @@ Whatever happens, nothing corrupt is visible, the next pull works, and a sweep l
 import asyncio
 import contextlib
 import gzip
+import http.client
 import io
 import os
 import random
@@ -30,6 +31,7 @@ from tests.support.bad_proxy import (
 )
 from tests.support.pulls import PullHost, digest_of
 
+from pinnace.contracts.registry import Credentials
 from pinnace.contracts.snapshots import UnpackLimits
 from pinnace.errors import Internal, InvalidParameter, NotFound, PinnaceError
 from pinnace.host.content.blobs import BlobContent
@@ -226,6 +228,30 @@ async def test_a_trickle_is_given_up_and_gone_on_with_later(tmp_path, proxy):
     async with pulls(tmp_path / "data", stall_s=1.0) as host, asyncio.timeout(60):
         await host.pull(f"{proxy.address}/team/app", "1")
         host.check(f"{proxy.address}/team/app:1")
+
+
+async def test_a_token_that_expires_in_the_middle_of_a_layer_is_renewed(host, tmp_path):
+    me = Credentials(servers.USERNAME, servers.PASSWORD)
+    with (
+        servers.start(tmp_path / "registry", kind="token") as server,
+        BadProxy(server.address) as proxy,
+    ):
+        server.put_image("team/app", "1", layers=BLOBS)
+        challenge = {"WWW-Authenticate": challenge_of(server)}
+        blob = f"/blobs/{digest_of(BLOBS[0])}"
+        proxy.fail(Cut(after=SIZE // 2), path=blob)
+        proxy.fail(Status(401, challenge), path=blob)
+        await host.pull(f"{proxy.address}/team/app", "1", credentials=me)
+        host.check(f"{proxy.address}/team/app:1")
+        asked = [seen.headers for seen in proxy.requests if blob in seen.path]
+        assert [headers.get("Range") for headers in asked][1:] == [asked[1]["Range"]] * 2
+        assert asked[1]["Authorization"] != asked[2]["Authorization"]
+
+
+def challenge_of(server):
+    with contextlib.closing(http.client.HTTPConnection(server.address, timeout=20)) as connection:
+        connection.request("GET", "/v2/")
+        return connection.getresponse().headers["WWW-Authenticate"]
 
 
 async def test_a_cancelled_pull_keeps_what_came_also_beyond_a_restart(tmp_path, proxy):

@@ -10,7 +10,7 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from pinnace.contracts.registry import FetchedManifest, TransferLimits
+from pinnace.contracts.registry import ANONYMOUS, FetchedManifest, TransferLimits
 from pinnace.engine.images.library import ImageLibrary
 from pinnace.engine.images.parts import ImageParts
 from pinnace.engine.images.pull import Puller, PullRequest, PullSettings
@@ -92,11 +92,12 @@ class PullHost:
         self.puller = Puller(self.parts, self.library, self.settings)
         return self
 
-    async def pull(self, name, tag="", *, platform=None, messages=None):
+    async def pull(self, name, tag="", *, platform=None, messages=None, credentials=ANONYMOUS):
         """Pull and return the messages, also in `messages` when it fails."""
         found = messages if messages is not None else []
         wanted = parse_platform(platform, HOST) if platform else None
-        async for message in self.puller.pull(PullRequest(pull_reference(name, tag), wanted)):
+        request = PullRequest(pull_reference(name, tag), wanted, credentials)
+        async for message in self.puller.pull(request):
             found.append(message)
         return found
 
