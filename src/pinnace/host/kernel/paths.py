@@ -61,6 +61,25 @@ def open_in_root(
     raise OSError(code, os.strerror(code), os.fsdecode(path))
 
 
+def make_directories(root_fd: int, path: bytes) -> None:
+    """Make what is missing of a directory inside `root_fd`, each part 0755; links are followed.
+
+    Nothing is made below a link that leads nowhere.
+
+    Raises:
+        OSError: As openat2(2) and mkdir(2).
+    """
+    parts = [part for part in path.split(b"/") if part]
+    for count, part in enumerate(parts):
+        above = open_in_root(root_fd, b"/".join(parts[:count]), O_PATH_DIRECTORY)
+        try:
+            os.mkdir(part, 0o755, dir_fd=above)
+        except FileExistsError:
+            continue
+        finally:
+            os.close(above)
+
+
 @contextmanager
 def directory(path: Path | str) -> Iterator[int]:
     """Open a trusted host directory for reading, for the time of a `with` block."""

@@ -14,7 +14,7 @@ from pinnace.contracts.control import DeviceNode, Identity
 from pinnace.contracts.snapshots import Snapshots
 from pinnace.errors import Internal, InvalidParameter
 from pinnace.host.kernel import mount
-from pinnace.host.kernel.paths import directory, open_in_root, real_path
+from pinnace.host.kernel.paths import directory, make_directories, open_in_root, real_path
 from pinnace.host.runtime.devices import block_numbers, device_nodes, host_devices
 from pinnace.host.runtime.propagation import mount_propagations
 from pinnace.host.runtime.rootfs import check_mount_points
@@ -149,6 +149,7 @@ class HostBundles:
     def copy_up(self, container_id: ContainerId, destination: str, volume: Path) -> None:
         """See the contract.
 
+        What is missing is made, as dockerd does it: the runtime's own mount points are sticky.
         The copy is made beside the volume's data and renamed over it, so that it is there whole or
         not at all; rename(2) refuses to replace a directory that is not empty.
         """
@@ -159,8 +160,11 @@ class HostBundles:
                 source = open_in_root(
                     root_fd, os.fsencode(destination), os.O_RDONLY | os.O_DIRECTORY
                 )
+            except FileNotFoundError:
+                _make_mount_point(root_fd, destination)
+                return
             except OSError as exc:
-                if exc.errno in {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}:
+                if exc.errno in {errno.ENOTDIR, errno.ELOOP}:
                     return
                 raise
         staging = volume.with_name(f".filling-{container_id}")
@@ -210,6 +214,15 @@ class HostBundles:
             entry.name for root in (self._containers, self._bundles) for entry in root.iterdir()
         }
         return [ContainerId(name) for name in sorted(names)]
+
+
+def _make_mount_point(root_fd: int, destination: str) -> None:
+    """Make a directory; the runtime decides what becomes of one that cannot be."""
+    try:
+        make_directories(root_fd, os.fsencode(destination))
+    except OSError as exc:
+        if exc.errno not in {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EROFS}:
+            raise Internal(f"mkdir {destination}: {exc.strerror}") from exc
 
 
 def _copy_tree(source_fd: int, target: Path) -> None:
