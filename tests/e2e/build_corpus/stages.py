@@ -18,7 +18,11 @@ CASES = [
     _of("target-number", *TWO, query={"target": "0"},
         differs=dict.fromkeys(("status", "error", "output", "config", "history"),
                               "numbers are targets, too, as in BuildKit"),
-        ours={"status": 200, "output": "Successfully built"}),
+        ours={"status": 200, "output": "Successfully built", "config": {
+            "Cmd": ["sh"], "Env": [
+                "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "a=1"]},
+            "history": ["+ pinnace: static busybox of the host",
+                        "- /bin/sh -c #(nop)  ENV a=1"]}),
     _of("from-stage", "FROM busybox AS a", "ENV a=1", "WORKDIR /w", "FROM a", "ENV b=2"),
     _of("from-stage-any-case", "FROM busybox AS Base", "ENV a=1", "FROM BASE", "ENV b=2"),
     _of("copy-from-name", "FROM busybox AS a", "COPY f /f", "FROM scratch", "COPY --from=a /f /g",

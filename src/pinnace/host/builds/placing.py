@@ -9,6 +9,7 @@ import errno
 import os
 import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -209,7 +210,8 @@ class RootWriter:
         parent = open_in_root(self._root_fd, above, O_PATH_DIRECTORY, follow=False)
         try:
             if replacing:
-                remove_at(parent, base)
+                with suppress(FileNotFoundError):
+                    remove_at(parent, base)
             os.mkdir(base, 0o755, dir_fd=parent)
             os.chown(base, *ids, dir_fd=parent, follow_symlinks=False)
         except FileExistsError as exc:
