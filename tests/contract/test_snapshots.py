@@ -344,10 +344,28 @@ def stat_of(path):
 def test_a_stage_cut_short_is_swept_and_a_complete_one_is_not(snapshots, tmp_path):
     stat = stage(snapshots, BASE)
     (tmp_path / "store/staged" / ("0" * 64)).mkdir()
+    (tmp_path / "store/staged" / ("1" * 64)).mkdir()
+    (tmp_path / "store/staged" / ("1" * 64) / "stage.json").touch()
     snapshots.repair([], [])
     assert [path.name for path in (tmp_path / "store/staged").iterdir()] == [stat.diff_id[7:]]
     again = type(snapshots)(tmp_path / "store")
     assert again.adopt_layer(None, stat.diff_id) == ingest(again, None, BASE)
+
+
+def test_what_was_staged_before_the_host_started_last_is_not_trusted(snapshots, tmp_path):
+    stat = stage(snapshots, BASE)
+    (record,) = (tmp_path / "store/staged").glob("*/stage.json")
+    boot = open("/proc/sys/kernel/random/boot_id").read().strip()
+    assert boot in record.read_text()
+    record.write_text(record.read_text().replace(boot, "another"))
+    assert not snapshots.has_staged(stat.diff_id)
+    with pytest.raises(NotFound):
+        snapshots.adopt_layer(None, stat.diff_id)
+    assert stage(snapshots, BASE) == stat
+    assert snapshots.has_staged(stat.diff_id)
+    record.write_text("")
+    snapshots.repair([], [])
+    assert not any((tmp_path / "store/staged").iterdir())
 
 
 def test_staging_and_adopting_the_same_layer_in_many_threads_gives_one_whole_layer(snapshots):

@@ -2,21 +2,23 @@
 
 `staged/<diff hex>/` holds what the driver unpacked and `stage.json`, and survives the daemon: a
 pull that was cut short goes on with it. Adopting it on top of a parent moves it to `layers/`.
+
+Nothing is synchronised to disk, so nobody knows what is left of it after a power cut: what was
+staged before the host started last does not count.
 """
 
 import errno
-import os
 from pathlib import Path
 
 import msgspec
 
 from pinnace.contracts.snapshots import LayerStat, StagedLayer
 from pinnace.errors import NotFound
-from pinnace.host.kernel.paths import directory
-from pinnace.host.snapshots.layers import Arrival, LayerDirectory, write_durably
+from pinnace.host.snapshots.layers import Arrival, LayerDirectory
 from pinnace.oci.digest import Digest, digest_hex, parse_digest
 
 RECORD = "stage.json"
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 class StageRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -26,6 +28,7 @@ class StageRecord(msgspec.Struct, frozen=True, kw_only=True):
         opaque: The layer hides everything below it.
         implied: Directories the tar uses and does not list: they get the attributes which the
             layers below give them.
+        boot: During which run of the kernel it was staged.
     """
 
     diff_id: Digest
@@ -36,6 +39,7 @@ class StageRecord(msgspec.Struct, frozen=True, kw_only=True):
     inodes: int
     opaque: bool = False
     implied: list[bytes] = []
+    boot: str = ""
 
     @classmethod
     def of(cls, arrival: Arrival, *, opaque: bool, implied: list[bytes]) -> "StageRecord":
@@ -66,6 +70,7 @@ class StagingDirectory:
         """Use (and make) `staged/` below `root`; remove through `layers`."""
         self._root = root / "staged"
         self._layers = layers
+        self._boot = _BOOT_ID.read_text().strip()
         self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def path(self, diff_id: Digest) -> Path:
@@ -74,16 +79,20 @@ class StagingDirectory:
 
     def keep(self, path: Path, record: StageRecord) -> None:
         """Move a filled directory here; one that is already here is kept instead."""
-        write_durably(path / RECORD, msgspec.json.encode(record))
+        record = msgspec.structs.replace(record, boot=self._boot)
+        (path / RECORD).write_bytes(msgspec.json.encode(record))
         while not _moved(path, self.path(record.diff_id)):
             if self.has(record.diff_id):
                 return  # another thread was faster
-        with directory(self._root) as descriptor:
-            os.fsync(descriptor)
+            self.remove(record.diff_id)  # it does not count any more
 
     def has(self, diff_id: Digest) -> bool:
         """Whether the layer is staged."""
-        return (self.path(diff_id) / RECORD).exists()
+        try:
+            self.read(diff_id)
+        except NotFound:
+            return False
+        return True
 
     def read(self, diff_id: Digest) -> StageRecord:
         """Return the record of a staged layer.
@@ -93,9 +102,12 @@ class StagingDirectory:
         """
         try:
             encoded = (self.path(diff_id) / RECORD).read_bytes()
-        except FileNotFoundError as exc:
+            record = msgspec.json.decode(encoded, type=StageRecord)
+        except (FileNotFoundError, msgspec.MsgspecError) as exc:
             raise NotFound(f"layer is not staged: {diff_id}") from exc
-        return msgspec.json.decode(encoded, type=StageRecord)
+        if record.boot != self._boot:
+            raise NotFound(f"layer is not staged: {diff_id}")
+        return record
 
     def all(self) -> list[StagedLayer]:
         """Return what is staged."""
@@ -114,10 +126,10 @@ class StagingDirectory:
         self._layers.discard(self.path(diff_id))
 
     def repair(self) -> list[str]:
-        """Remove what is not complete."""
+        """Remove what is not complete, or not known to be."""
         done = []
         for path in self._root.iterdir():
-            if not (path / RECORD).exists():
+            if not self.has(Digest(f"sha256:{path.name}")):
                 self._layers.discard(path)
                 done.append(f"removed unfinished layer {path.name[:12]}")
         return done
