@@ -187,6 +187,15 @@ def test_a_published_port_exposes_the_containers_side():
     assert expand_port("80/") == ["80/tcp"]
 
 
+def test_a_config_does_not_grow_without_bounds():
+    lines = "\n".join(f"ENV v{number}=$x" for number in range(50))
+    with pytest.raises(InvalidParameter, match="environment greater than max allowed size"):
+        walk(f"FROM a\nENV x={'x' * 60_000}\nENV x=$x$x\n{lines}\n")
+    lines = lines.replace("ENV", "LABEL")
+    with pytest.raises(InvalidParameter, match="labels greater than max allowed size"):
+        walk(f"FROM a\nENV x={'x' * 60_000}\nENV x=$x$x\n{lines}\n")
+
+
 def test_environment_entries_keep_their_places():
     changes = [("b", "3"), ("c", "4")]
     assert merged_environment(["a=1", "b=2"], changes) == ["a=1", "b=3", "c=4"]

@@ -386,6 +386,14 @@ def test_a_pattern_full_of_stars_does_not_backtrack():
     assert expand_word("${X//a/b}", {"X": value}) == "b" * 20_000
 
 
+@pytest.mark.parametrize(
+    "text", ["$X" * 3, "${X}${X}${X}", "${X//a/$X}", "${u:-$X$X$X}", '"$X$X$X"', "${X+$X$X$X}"]
+)
+def test_a_word_does_not_grow_without_bounds(text):
+    with pytest.raises(InvalidParameter, match="the result is too long"):
+        expand_word(text, {"X": "a" * 60_000})
+
+
 @given(st.text(alphabet="ab", max_size=12), st.text(alphabet="ab*?", max_size=6))
 def test_trimming_agrees_with_trying_every_length(text, pattern):
     def matches(pattern: str, text: str) -> bool:

@@ -30,6 +30,7 @@ from pinnace.model.container import ContainerConfig
 DEFAULT_SHELL = ("/bin/sh", "-c")
 
 _PORTS = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?")
+_MAX_TEXT_CHARS = 4 << 20  # of an image's variables, and of its labels
 _NUMBER = re.compile(r"[1-9][0-9]{0,8}")
 _PROTOCOLS = ("tcp", "udp", "sctp")
 
@@ -74,10 +75,20 @@ def command_words(command: Command, shell: list[str] | None) -> list[str]:
 
 
 def merged_environment(entries: Iterable[str], changes: Iterable[tuple[str, str]]) -> list[str]:
-    """Return `entries` with variables set, each at its old place or at the end."""
+    """Return `entries` with variables set, each at its old place or at the end.
+
+    Raises:
+        InvalidParameter: It would be absurdly large.
+    """
     values = {entry.partition("=")[0]: entry for entry in entries}
     values |= {name: f"{name}={value}" for name, value in changes}
+    _check_size("environment", values.values())
     return list(values.values())
+
+
+def _check_size(what: str, texts: Iterable[str]) -> None:
+    if sum(map(len, texts)) > _MAX_TEXT_CHARS:
+        raise InvalidParameter(f"{what} greater than max allowed size of {_MAX_TEXT_CHARS}")
 
 
 def working_directory(current: str, path: str) -> str:
@@ -99,8 +110,9 @@ def _changed(config: ContainerConfig, instruction: Instruction) -> ContainerConf
             changes = ((pair.key, pair.value) for pair in pairs)
             return replace(config, env=merged_environment(config.env or [], changes))
         case Label(pairs=pairs):
-            labels = {pair.key: pair.value for pair in pairs}
-            return replace(config, labels={**(config.labels or {}), **labels})
+            labels = {**(config.labels or {}), **{pair.key: pair.value for pair in pairs}}
+            _check_size("labels", (*labels, *labels.values()))
+            return replace(config, labels=labels)
         case Expose(ports=ports):
             exposed: dict[str, dict[str, str]] = {
                 name: {} for port in ports for name in expand_port(port)

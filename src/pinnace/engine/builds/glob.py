@@ -53,10 +53,17 @@ class Glob:
         ends = _Positions(text[::-1]).ends(self._tokens[::-1], 0)
         return _pick(ends, longest=longest)
 
-    def replace(self, text: str, replacement: str, *, everywhere: bool) -> str:
-        """Replace the first, leftmost and longest, match, or all that do not overlap."""
+    def replace(self, text: str, replacement: str, *, everywhere: bool, limit: int) -> str:
+        """Replace the first, leftmost and longest, match, or all that do not overlap.
+
+        Raises:
+            InvalidParameter: More than `limit` characters are put in.
+        """
         pieces, done = [], 0
         for start, end in self._matches(text):
+            limit -= len(replacement)
+            if limit < 0:
+                raise InvalidParameter("the result is too long")
             pieces += [text[done:start], replacement]
             done = end
             if not everywhere:

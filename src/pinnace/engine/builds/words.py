@@ -7,6 +7,7 @@ Reference: "Environment replacement" of the Dockerfile reference; quoting as POS
 the escape character may be a backtick.
 """
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 
 from pinnace.engine.builds.glob import Glob
@@ -14,9 +15,12 @@ from pinnace.errors import InvalidParameter
 
 Variables = Mapping[str, str]
 
+_PLAIN = re.compile(r"[^'\"$}/\\`]+")
 _SPECIAL_PARAMETERS = "@*#?-$!"
 _MAX_DEPTH = 50  # of ${a:-${b:-…}}
 _SHOWN_CHARS = 160
+_MAX_WORD_CHARS = 1 << 17  # exec takes no longer string: MAX_ARG_STRLEN
+_MAX_TEXT_CHARS = 16 << 20  # of a heredoc
 
 
 def expand_word(text: str, variables: Variables, *, escape: str = "\\") -> str:
@@ -54,7 +58,8 @@ def expand_text(text: str, variables: Variables) -> str:
     Raises:
         InvalidParameter: A malformed `${…}`, or a variable demanded by `?`.
     """
-    return "".join(text for text, _ in _pieces(text, variables, "\\", has_quotes=False))
+    pieces = _pieces(text, variables, "\\", has_quotes=False, limit=_MAX_TEXT_CHARS)
+    return "".join(text for text, _ in pieces)
 
 
 def quoted_word(text: str, *, escape: str = "\\") -> str:
@@ -91,10 +96,16 @@ def split_quoted(text: str, *, escape: str = "\\") -> list[str]:
 
 
 def _pieces(
-    text: str, variables: Variables, escape: str, *, has_quotes: bool = True
+    text: str,
+    variables: Variables,
+    escape: str,
+    *,
+    has_quotes: bool = True,
+    limit: int = _MAX_WORD_CHARS,
 ) -> list[tuple[str, bool]]:
+    expander = _Expander(text, variables, escape, has_quotes=has_quotes, limit=limit)
     try:
-        return list(_Expander(text, variables, escape, has_quotes=has_quotes).run())
+        return list(expander.run())
     except InvalidParameter as exc:
         raise InvalidParameter(f"failed to process {_quoted(text)}: {exc.message}") from None
 
@@ -110,7 +121,9 @@ def _quoted(text: str) -> str:
 class _Expander:
     """One pass over one text; a piece is its result and whether blanks in it separate words."""
 
-    def __init__(self, text: str, variables: Variables, escape: str, *, has_quotes: bool) -> None:
+    def __init__(
+        self, text: str, variables: Variables, escape: str, *, has_quotes: bool, limit: int
+    ) -> None:
         self._text = text
         self._has_quotes = has_quotes
         self._at = 0
@@ -118,10 +131,18 @@ class _Expander:
         self._escape = escape
         self._keeps_escapes = False
         self._depth = 0
+        self._room = limit
 
     def run(self) -> Iterator[tuple[str, bool]]:
         while (char := self._peek()) != "":
             yield self._piece(char)
+
+    def _counted(self, value: str) -> str:
+        """Return what a variable becomes, as long as all that was put in is not too much."""
+        self._room -= len(value)
+        if self._room < 0:
+            raise InvalidParameter("the result is too long")
+        return value
 
     def _piece(self, char: str) -> tuple[str, bool]:
         if char == "'" and self._has_quotes:
@@ -130,11 +151,17 @@ class _Expander:
             return self._double_quoted(), False
         if char == "$":
             return self._variable(), True
-        self._at += 1
         if char != self._escape:
-            return char, True
+            return self._plain(char), True
+        self._at += 1
         escaped = self._next()
         return (char + escaped if self._keeps_escapes else escaped), False
+
+    def _plain(self, char: str) -> str:
+        """Take a character that has no meaning here, and all behind it that never have one."""
+        end = _PLAIN.match(self._text, self._at + 1)
+        start, self._at = self._at, end.end() if end else self._at + 1
+        return char + self._text[start + 1 : self._at]
 
     def _peek(self) -> str:
         return self._text[self._at : self._at + 1]
@@ -168,9 +195,10 @@ class _Expander:
 
     def _double_quoted_char(self) -> str:
         """Take one character; an escape only counts before a quote, a dollar or an escape."""
-        char = self._next()
+        char = self._peek()
         if char != self._escape:
-            return char
+            return self._plain(char)
+        self._at += 1
         follower = self._peek()
         if follower and follower in ('"', "$", self._escape):
             self._at += 1
@@ -181,13 +209,13 @@ class _Expander:
         self._at += 1
         if self._peek() != "{":
             name = self._name()
-            return self._variables.get(name, "") if name else "$"
+            return self._counted(self._variables.get(name, "")) if name else "$"
         self._at += 1
         if self._peek() == "":
             raise InvalidParameter("syntax error: missing '}'")
         if self._peek() in "{}:":
             raise InvalidParameter("syntax error: bad substitution")
-        return self._braced(self._name())
+        return self._counted(self._braced(self._name()))
 
     def _name(self) -> str:
         start = self._at
@@ -250,7 +278,8 @@ class _Expander:
         pattern = self._until("/", keeps_escapes=True, missing="'/' in ${}")
         replacement = self._until("}", keeps_escapes=True, missing="'}'")
         value = self._variables.get(name, "")
-        return _glob(pattern).replace(value, replacement, everywhere=everywhere)
+        glob = _glob(pattern)
+        return glob.replace(value, replacement, everywhere=everywhere, limit=self._room)
 
     def _until(self, stop: str, *, keeps_escapes: bool, missing: str) -> str:
         """Return everything up to `stop`, expanded, and go behind it."""
