@@ -36,6 +36,9 @@ from pinnace.model.record import ContainerId, ImageId
 
 log = logging.getLogger(__name__)
 
+# Those who wait for the end are told before the clearing up takes processors from them.
+_ANSWERS_FIRST_S = 0.001
+
 T = TypeVar("T")
 
 
@@ -286,8 +289,10 @@ class Runner:
 
     async def disconnect(self, container: Container) -> Container:
         """Give back address and ports of a container that ended; return the changed record."""
-        await self._parts.monitor.forget(container.id)
-        return await self._parts.networks.disconnect(container)
+        parts = self._parts
+        return await self._beside(
+            parts.networks.disconnect(container), parts.monitor.forget(container.id)
+        )
 
     def clean_up_later(self, container: Container) -> None:
         """Unmount, remove control groups and the runtime's state, in the background."""
@@ -312,6 +317,7 @@ class Runner:
         before = self._clearing.get(container_id)
 
         async def run() -> None:
+            await asyncio.sleep(_ANSWERS_FIRST_S)
             if before is not None:
                 await asyncio.wait({before})
             try:

@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 
 _ROOT = Path("/sys/fs/cgroup")
 _POLL_S = 0.002
+_CPUSET_BYTES = 65536  # more than a list of every other processor takes
 _FREEZE_S = 10.0
 _KILL_S = 10.0
 _REMOVE_S = 5.0
@@ -210,25 +211,27 @@ class KernelCgroups:
 
 def _make(directory: str) -> None:
     """Make a group and those above; cpusets start empty and would refuse every process."""
-    missing = []
-    path = directory
-    while not os.path.isdir(path):  # noqa: PTH112 # hot path
-        missing.append(path)
-        path = os.path.dirname(path)  # noqa: PTH120
-    for each in reversed(missing):
-        try:
-            os.mkdir(each)  # noqa: PTH102
-        except FileExistsError:
-            continue  # another container's start made the common parent meanwhile
-        except OSError as error:
-            raise Unavailable(f"control groups: cannot make {each}: {error.strerror}") from error
-        if os.path.exists(f"{each}/cpuset.cpus"):  # noqa: PTH110
-            for name in ("cpus", "mems"):
-                _put(f"{each}/cpuset.{name}", _inherited(each, name))
+    try:
+        os.mkdir(directory)  # noqa: PTH102 # hot path
+    except FileExistsError:
+        return  # another container's start made the common parent meanwhile
+    except FileNotFoundError:
+        _make(os.path.dirname(directory))  # noqa: PTH120
+        _make(directory)
+        return
+    except OSError as error:
+        raise Unavailable(f"control groups: cannot make {directory}: {error.strerror}") from error
+    if os.path.exists(f"{directory}/cpuset.cpus"):  # noqa: PTH110
+        for name in ("cpus", "mems"):
+            _put(f"{directory}/cpuset.{name}", _inherited(directory, name))
 
 
 def _inherited(directory: str, name: str) -> str:
-    return Path(os.path.dirname(directory), f"cpuset.{name}").read_text().strip()  # noqa: PTH120
+    fd = os.open(f"{os.path.dirname(directory)}/cpuset.{name}", os.O_RDONLY | os.O_CLOEXEC)  # noqa: PTH120
+    try:
+        return os.read(fd, _CPUSET_BYTES).decode().strip()
+    finally:
+        os.close(fd)
 
 
 def _ordered(writes: Sequence[CgroupWrite]) -> list[CgroupWrite]:

@@ -16,6 +16,7 @@ from pinnace.errors import InvalidParameter
 from pinnace.host.kernel.paths import directory, open_in_root
 
 _MAX_BYTES = 4 * 1024 * 1024
+_PIECE_BYTES = 64 * 1024
 _MAX_ID = 2**31 - 1
 _PASSWD_FIELDS, _GROUP_FIELDS = 6, 3
 
@@ -89,8 +90,9 @@ def read_file(root_fd: int, path: str) -> str:
     try:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             return ""
-        with os.fdopen(os.dup(fd), "rb") as file:
-            content = file.read(_MAX_BYTES + 1)
+        content = bytearray()
+        while len(content) <= _MAX_BYTES and (piece := os.read(fd, _PIECE_BYTES)):
+            content += piece
     finally:
         os.close(fd)
     if len(content) > _MAX_BYTES:

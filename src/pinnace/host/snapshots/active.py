@@ -1,6 +1,7 @@
 """The directory of active snapshots, common to every snapshot driver."""
 
 import errno
+import os
 import re
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -11,6 +12,7 @@ from pinnace.contracts.snapshots import ChainId, SnapshotKey
 from pinnace.errors import AlreadyExists, InvalidParameter, NotFound
 from pinnace.host.snapshots.layers import LayerDirectory
 
+_LONGEST_CHAIN_ID = 256
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 
 
@@ -47,7 +49,14 @@ class ActiveDirectory:
 
     def parent(self, key: SnapshotKey) -> ChainId | None:
         """Return the layer that the snapshot stands on."""
-        text = (self.existing(key) / "parent").read_text()
+        try:
+            fd = os.open(self.path(key) / "parent", os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError as exc:
+            raise NotFound(f"snapshot does not exist: {key}") from exc
+        try:
+            text = os.read(fd, _LONGEST_CHAIN_ID).decode()
+        finally:
+            os.close(fd)
         return ChainId(text) if text else None
 
     @contextmanager
@@ -66,7 +75,11 @@ class ActiveDirectory:
         staged = Path(tempfile.mkdtemp(prefix="snapshot-", dir=self._tmp))
         try:
             yield staged
-            (staged / "parent").write_text(parent or "")
+            fd = os.open(staged / "parent", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                os.write(fd, (parent or "").encode())
+            finally:
+                os.close(fd)
             staged.rename(final)
         except BaseException as exc:
             self._layers.discard(staged)

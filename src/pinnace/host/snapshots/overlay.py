@@ -123,7 +123,7 @@ class OverlaySnapshots:
 
     def mount(self, key: SnapshotKey, target: Path, *, bare: bool = False) -> None:
         """See the contract."""
-        path = self._active.existing(key)
+        path = self._active.path(key)
         below = self._layers.stack(self._active.parent(key))
         lower = [str(self._layers.link(record)) for _, record in below]
         mount.mount_overlay(
