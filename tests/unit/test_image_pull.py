@@ -210,14 +210,22 @@ async def test_a_layer_that_is_twice_in_an_image_comes_once(host, shelf):
     assert len(blobs) == len(set(blobs)) == 3
 
 
-async def test_a_layer_that_is_here_on_another_stack_is_not_downloaded(host, shelf):
-    put_image(shelf, "1", LAYERS[:2])
-    await host.pull(NAME, "1")
-    manifest = put_image(shelf, "2", [LAYERS[1], LAYERS[3]])
-    count = host.registries.count("blob")
-    said = statuses(await host.pull(NAME, "2"))
-    assert ("Already exists", labels(manifest)[0]) in said
-    assert host.registries.count("blob") == count + 2  # the config and one layer
+@pytest.mark.parametrize(
+    ("keep", "said"), [(True, "Download complete"), (False, "Already exists")]
+)
+async def test_a_layer_that_is_here_on_another_stack_is_not_downloaded(tmp_path, keep, said):
+    host = await make(tmp_path, keep_blobs=keep).start()
+    try:
+        shelf = host.registries.shelves[NAME]
+        put_image(shelf, "1", LAYERS[:2])
+        await host.pull(NAME, "1")
+        manifest = put_image(shelf, "2", [LAYERS[1], LAYERS[3]])
+        count = host.registries.count("blob")
+        messages = statuses(await host.pull(NAME, "2"))
+        assert (said, labels(manifest)[0]) in messages
+        assert host.registries.count("blob") == count + 2  # the config and one layer
+    finally:
+        host.close()
 
 
 async def test_several_clients_share_every_download(host, shelf):

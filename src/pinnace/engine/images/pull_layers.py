@@ -97,13 +97,25 @@ class LayerPuller:
         if await self._parts.offload(lambda: snapshots.has_staged(diff_id)):
             progress.say(step("Download complete", layer.label))
             return
-        if await self._copy(diff_id):
+        if not await self._is_kept(layer) and await self._copy(diff_id):
             progress.say(step("Already exists", layer.label))
             return
         stat = await self._fetcher.stage(repository, layer, progress)
         if stat.diff_id != diff_id:
             await self._drop(stat)
             raise InvalidParameter("layers from manifest don't match image configuration")
+
+    async def _is_kept(self, layer: WantedLayer) -> bool:
+        """Whether the blob is here, which is cheaper than writing the layer's tar again."""
+        content, digest = self._parts.content, layer.descriptor.digest
+
+        def look() -> bool:
+            try:
+                return content.size(digest) == layer.descriptor.size
+            except NotFound:
+                return False
+
+        return await self._parts.offload(look)
 
     async def _drop(self, stat: LayerStat) -> None:
         """Remove from the stage what nobody else waits for."""
