@@ -596,7 +596,7 @@ def test_changes_take_what_only_changes_the_config():
 
 # Properties
 
-NAMES = st.text(alphabet="abcXYZ019_.-", min_size=1, max_size=8)
+NAMES = st.from_regex(r"[abcXYZ019_.][abcXYZ019_.-]{0,7}", fullmatch=True)
 TEXTS = st.text(
     alphabet=st.characters(blacklist_categories=["Cs", "Cc"], blacklist_characters="\u2028\u2029"),
     max_size=20,
