@@ -332,6 +332,8 @@ def test_directories_a_staged_layer_only_implies_get_the_attributes_they_have_be
     chain, _ = snapshots.adopt_layer(below, stat.diff_id)
     root = mounted(chain)
     assert stat_of(root / "d") == (3, 0o750)
+    if snapshots.driver == "overlay2":  # with full copies it is the time of unpacking
+        assert (root / "d").stat().st_mtime == 0
     assert stat_of(root / "d/new") == stat_of(root / "d/new/deep") == (0, 0o755)
     assert sorted(path.name for path in (root / "d").iterdir()) == ["a", "b", "new"]
 

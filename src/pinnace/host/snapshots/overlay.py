@@ -311,15 +311,20 @@ def _inherit(diff: int, lower: Sequence[int], path: bytes) -> None:
             return  # the archive itself replaced it
         raise
     try:
-        uid, gid, mode = _attributes_below(lower, path)
-        os.fchown(descriptor, uid, gid)
-        os.fchmod(descriptor, mode)
+        below = _status_below(lower, path)
+        if below is None:
+            os.fchown(descriptor, 0, 0)
+            os.fchmod(descriptor, 0o755)
+            return
+        os.fchown(descriptor, below.st_uid, below.st_gid)
+        os.fchmod(descriptor, stat.S_IMODE(below.st_mode))
+        os.utime(descriptor, ns=(below.st_mtime_ns, below.st_mtime_ns))
     finally:
         os.close(descriptor)
 
 
-def _attributes_below(lower: Sequence[int], path: bytes) -> tuple[int, int, int]:
-    """Return owner, group and mode of the directory that shows at `path`."""
+def _status_below(lower: Sequence[int], path: bytes) -> os.stat_result | None:
+    """Return the status of the directory that shows at `path`, if one does."""
     for layer in lower:
         try:
             found = open_in_root(layer, path, O_PATH_DIRECTORY, follow=False)
@@ -327,14 +332,13 @@ def _attributes_below(lower: Sequence[int], path: bytes) -> tuple[int, int, int]
             continue
         except OSError as exc:
             if exc.errno in _NO_DIRECTORY:
-                break  # a whiteout, file or link hides what is deeper
+                return None  # a whiteout, file or link hides what is deeper
             raise
         try:
-            status = os.fstat(found)
+            return os.fstat(found)
         finally:
             os.close(found)
-        return status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode)
-    return 0, 0, 0o755
+    return None
 
 
 def _set_opaque(parent: int, base: bytes) -> None:
