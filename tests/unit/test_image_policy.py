@@ -1,11 +1,16 @@
 """Which images go by themselves when the disk is full."""
 
+import asyncio
+
 import pytest
 from tests.support.archives import file, tar_of
 from tests.support.pulls import PullHost, put_image
 
 from pinnace.contracts.image_store import ImageChange
+from pinnace.daemon.config import Config
+from pinnace.daemon.upkeep import keep_images
 from pinnace.engine.images.policy import DiskPolicy
+from pinnace.errors import Internal
 from pinnace.host.content.blobs import BlobContent
 from pinnace.host.disk import percent_used
 from pinnace.testing.image_store import FakeImageStore
@@ -102,6 +107,41 @@ async def test_an_image_used_between_choice_and_removal_stays(host):
     host.users.containers_using = later
     await a_policy(host, threshold=1, full=100).apply()
     assert left(host) == ["0"]
+
+
+class Images:
+    """An image service whose upkeep fails at first."""
+
+    def __init__(self):
+        self.sweeps = self.rounds = 0
+        self.done = asyncio.Event()
+
+    async def sweep(self):
+        self.sweeps += 1
+        return 5
+
+    def disk_policy(self, *, threshold, disk_used):
+        assert threshold == 90
+        assert 0 <= disk_used() <= 100
+        return self
+
+    async def apply(self):
+        self.rounds += 1
+        if self.rounds == 61:
+            self.done.set()
+        if self.rounds % 2:
+            raise Internal("the disk is broken")
+
+
+async def test_upkeep_goes_on_after_failures_and_sweeps_every_60_rounds(tmp_path):
+    images = Images()
+    config = Config(data_root=str(tmp_path), image_gc_threshold=90)
+    running = asyncio.create_task(keep_images(images, config, first_s=0, round_s=0))
+    async with asyncio.timeout(20):
+        await images.done.wait()
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert images.sweeps == 2
 
 
 def test_a_filesystem_is_between_empty_and_full(tmp_path):

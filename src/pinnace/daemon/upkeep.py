@@ -17,14 +17,23 @@ _ROUND_S = 60.0
 _ROUNDS_PER_SWEEP = 60
 
 
-async def keep_images(images: ImageService, config: Config) -> None:
-    """Sweep once an hour and keep the disk below its mark, until cancelled."""
+async def keep_images(
+    images: ImageService, config: Config, *, first_s: float = _FIRST_S, round_s: float = _ROUND_S
+) -> None:
+    """Sweep once in 60 rounds and keep the disk below its mark, until cancelled.
+
+    Args:
+        images: What is kept.
+        config: Says how full the disk may be.
+        first_s: When the first round is.
+        round_s: When the next one is.
+    """
     policy = images.disk_policy(
         threshold=config.image_gc_threshold,
         disk_used=functools.partial(percent_used, Path(config.data_root)),
     )
     rounds = 0
-    await asyncio.sleep(_FIRST_S)
+    await asyncio.sleep(first_s)
     while True:
         try:
             if rounds % _ROUNDS_PER_SWEEP == 0:
@@ -35,4 +44,4 @@ async def keep_images(images: ImageService, config: Config) -> None:
         except (PinnaceError, OSError) as exc:
             log.error("cannot sweep images: %s", exc)  # noqa: TRY400
         rounds += 1
-        await asyncio.sleep(_ROUND_S)
+        await asyncio.sleep(round_s)
