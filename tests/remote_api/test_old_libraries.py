@@ -6,15 +6,25 @@ from pathlib import Path
 
 import pytest
 from tests.support import old_clients
-from tests.support.remote_images import root_tar
+from tests.support.remote import VERSIONS
+from tests.support.remote_images import Images, root_tar
 
 pytestmark = pytest.mark.root
 WALK = Path(__file__).parents[1] / "old_clients" / "walk.py"
 
 
+@pytest.fixture
+def swept(newest):
+    """New images are removed; the walk removes its containers itself."""
+    made = Images(newest, newest)
+    yield
+    made.remove()
+
+
+@pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("library", old_clients.LIBRARIES)
-def test_docker_py_walks_through_containers_and_images(library, api, stock, served, registry, web):
-    version = "1.2" if api.is_1_2 else api.version
+@pytest.mark.usefixtures("swept")
+def test_docker_py_walks_through_containers_and_images(library, version, served, registry, web):
     name = f"{library.replace('.', '')}-{version.replace('.', '')}"
     url = web.put("/base", root_tar())
     seen = old_clients.run(library, WALK, str(served[1]), version, registry.address, url, name)
