@@ -1,5 +1,6 @@
 """Platforms of images, with the names Go uses (OCI image-spec, image-index.md)."""
 
+import re
 from dataclasses import dataclass
 
 from pinnace.errors import InvalidParameter
@@ -24,6 +25,17 @@ _ARCHITECTURES = {
     "armel": ("arm", "v6"),
     "i386": ("386", ""),
 }
+# What Go compiles for: a specifier of one component must be one of these.
+_SYSTEMS = frozenset((
+    "aix", "android", "darwin", "dragonfly", "freebsd", "hurd", "illumos", "ios", "js", "linux",
+    "nacl", "netbsd", "openbsd", "plan9", "solaris", "windows", "zos",
+))  # fmt: skip
+_GO_ARCHITECTURES = frozenset((
+    "386", "amd64", "amd64p32", "arm", "arm64", "arm64be", "armbe", "loong64", "mips", "mips64",
+    "mips64le", "mips64p32", "mips64p32le", "mipsle", "ppc", "ppc64", "ppc64le", "riscv",
+    "riscv64", "s390", "s390x", "sparc", "sparc64", "wasm",
+))  # fmt: skip
+_COMPONENT = re.compile(r"[A-Za-z0-9_-]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,14 +73,24 @@ def parse_platform(text: str, host: Platform) -> Platform:
     Raises:
         InvalidParameter: Neither.
     """
-    parts = text.strip().lower().split("/")
-    if not all(part and part.replace("-", "").replace("_", "").isalnum() for part in parts):
-        raise InvalidParameter(f'"{text}" is an invalid OS/architecture: invalid argument')
-    if len(parts) == 1:
-        if parts[0] in ("linux", "windows", "darwin", "freebsd"):
-            return Platform(parts[0], host.architecture, host.variant)
-        return Platform(host.os, *_ARCHITECTURES.get(parts[0], (parts[0], "")))
+    parts = text.strip().split("/")
+    for part in parts:
+        if not _COMPONENT.fullmatch(part):
+            raise InvalidParameter(
+                f'"{part}" is an invalid component of "{text}": platform specifier component must'
+                f' match "^{_COMPONENT.pattern}$": invalid argument'
+            )
     if len(parts) > 3:
-        raise InvalidParameter(f'"{text}" is an invalid OS/architecture: invalid argument')
-    architecture, variant = _ARCHITECTURES.get(parts[1], (parts[1], ""))
-    return Platform(parts[0], architecture, parts[2] if len(parts) == 3 else variant)
+        raise InvalidParameter(f'"{text}": cannot parse platform specifier: invalid argument')
+    first, *rest = (part.lower() for part in parts)
+    if rest:
+        architecture, variant = _ARCHITECTURES.get(rest[0], (rest[0], ""))
+        return Platform(first, architecture, rest[1] if len(rest) == 2 else variant)
+    if first in _SYSTEMS:
+        return Platform(first, host.architecture, host.variant)
+    architecture, variant = _ARCHITECTURES.get(first, (first, ""))
+    if architecture not in _GO_ARCHITECTURES:
+        raise InvalidParameter(
+            f'"{text}": unknown operating system or architecture: invalid argument'
+        )
+    return Platform(host.os, architecture, variant)
