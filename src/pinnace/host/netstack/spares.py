@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from pinnace.host.kernel.namespaces import NamespaceThread
 
 _KEPT = 2
-_QUIET_S = 0.05  # after the last start, so that spares are not made in the middle of the next
+# After a start, so that spares are not made in the middle of it, or of the next; and after an end.
+_QUIET_S, _OVER_S = 0.05, 0.001
 
 
 class Spares:
@@ -39,11 +40,16 @@ class Spares:
         """
         return self._spares.pop() if self._spares else Namespace(self._thread)
 
-    def refill_later(self) -> None:
-        """Make new ones once no more has been asked for during a moment. On the event loop."""
+    def refill_later(self, *, over: bool = False) -> None:
+        """Make new ones once no more has been asked for during a moment. On the event loop.
+
+        Args:
+            over: A sandbox has just been removed: the moment may be short.
+        """
         self.stop()
         loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(_QUIET_S, self._thread.post, self._refill)
+        delay_s = _OVER_S if over else _QUIET_S
+        self._timer = loop.call_later(delay_s, self._thread.post, self._refill)
 
     def stop(self) -> None:
         """Make no more. On the event loop."""

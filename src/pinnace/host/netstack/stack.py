@@ -138,6 +138,7 @@ class LinuxNetStack:
         """See `NetStack.remove_sandbox`."""
         path = self._path(sandbox)
         await self._on_thread(lambda: self._drop_sandbox(path))
+        self._spares.refill_later(over=True)
 
     async def reserve(self, proto: str, host_ip: IPv4Address, port: int) -> int:
         """See `NetStack.reserve`."""
