@@ -64,6 +64,13 @@ class ContainerNotFound(NotFound):
         self.ref = ref
 
 
+class AmbiguousPrefix(InvalidParameter):
+    """Several containers have an id that begins so."""
+
+    def __init__(self, prefix: str) -> None:
+        super().__init__(f"multiple IDs found with provided prefix: {prefix}")
+
+
 class ExecNotFound(NotFound):
     """No exec has this id."""
 

@@ -18,6 +18,8 @@ class CreateParams:
         name: Wanted name without slash; None: one is made up.
         id: Wanted id, known to nobody yet; None: one is made up.
         platform: `os[/arch[/variant]]`, or None.
+        image: Id of the image where `config.image` is only what the client calls it. Environment,
+            ports and volumes are then complete: nothing is added to them from the image.
         networking: Endpoint settings by network name or id.
         default_cgroupns: Used when HostConfig.CgroupnsMode is empty; "": the host's default.
         default_ipc: Used when HostConfig.IpcMode is empty; "": private.
@@ -33,6 +35,7 @@ class CreateParams:
     name: str | None = None
     id: ContainerId | None = None
     platform: str | None = None
+    image: str = ""
     default_cgroupns: str = ""
     default_ipc: str = ""
     lenient_hostname: bool = False

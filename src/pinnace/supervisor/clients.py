@@ -83,6 +83,7 @@ class Client:
         self.input_ended: Callable[[], None] = _nothing
         self._reader: LogReader | None = None
         self._limit: Position | None = None
+        self._later: list[tuple[LogReader, Position | None]] = []
         self._buffer = bytearray()
         self._file = (-1, 0, 0)  # descriptor, offset, bytes left
         self._finishing = False
@@ -103,18 +104,25 @@ class Client:
 
     @property
     def position(self) -> Position | None:
-        """Where in the log the client is; None when it does not read one."""
-        return self._reader.position if self._reader else None
+        """Where in the log the client is, or will go back to; None when it does not read one."""
+        return min((reader.position for reader in self._readers()), default=None)
 
     @property
     def is_caught_up(self) -> bool:
         """Whether everything in the log has been sent or is in the buffer."""
-        return not self._file[2] and (self._reader is None or self._reader.run(1) is None)
+        return not self._file[2] and all(reader.run(1) is None for reader in self._readers())
+
+    def replay(self, reader: LogReader, limit: Position) -> None:
+        """Have what the reader gives up to `limit` sent first; takes the reader over.
+
+        `follow` has to come next, after any number of replays.
+        """
+        self._later.append((reader, limit))
 
     def follow(self, reader: LogReader, limit: Position | None) -> None:
         """Send what the reader gives, until `finish`, or up to `limit`; takes the reader over."""
-        self._reader = reader
-        self._limit = limit
+        self._later.append((reader, limit))
+        self._reader, self._limit = self._later.pop(0)
         self.pump()
 
     def accept_input(self, task_input: TaskInput | None) -> None:
@@ -143,8 +151,8 @@ class Client:
 
     def pin(self) -> None:
         """Hold on to the log that is written so far."""
-        if self._reader is not None:
-            self._reader.pin()
+        for reader in self._readers():
+            reader.pin()
 
     def finish(self) -> None:
         """The output is over: end the attachment when everything is sent."""
@@ -164,8 +172,8 @@ class Client:
             except OSError:
                 how = GONE
         self._sock.close()
-        if self._reader is not None:
-            self._reader.close()
+        for reader in self._readers():
+            reader.close()
         self._buffer.clear()
         self._ended(how)
         self.progress()
@@ -217,12 +225,13 @@ class Client:
         reader = self._reader
         if reader is None:
             return False
-        if self._limit is not None and not reader.position < self._limit:
-            self._finishing = True
-            return False
-        run = reader.run(MAX_CHUNK, merge=True)
+        limit = self._limit
+        # What is merged must not reach over the limit.
+        merge = limit is None or reader.position.generation != limit.generation
+        run = reader.run(MAX_CHUNK, merge=merge)
+        if limit is not None and (run is None or not reader.position < limit):
+            return self._next_reader()
         if run is None:
-            self._finishing = self._finishing or self._limit is not None
             return False
         if self.options.framed:
             self._buffer += _header(run.stream, run.length)
@@ -232,6 +241,21 @@ class Client:
             self._file = (run.fd, run.offset, run.length)
         reader.advance(run.length)
         return True
+
+    def _next_reader(self) -> bool:
+        """Go on with the next part of the log; False: there is none."""
+        if not self._later:
+            self._finishing = True
+            return False
+        if self._reader is not None:
+            self._reader.close()
+        self._reader, self._limit = self._later.pop(0)
+        return True
+
+    def _readers(self) -> list[LogReader]:
+        """Return what is read now and later."""
+        now = [] if self._reader is None else [self._reader]
+        return [*now, *(reader for reader, _ in self._later)]
 
     def _ready(self, events: int) -> None:
         if self.over:

@@ -7,7 +7,7 @@ import os
 import termios
 
 from pinnace.supervisor.clients import BUFFER_LIMIT, Client
-from pinnace.supervisor.logs import LogReader, Position
+from pinnace.supervisor.logs import LogReader
 from pinnace.supervisor.logwriter import LogWriter, NotKept, now_ns
 from pinnace.supervisor.loop import READ, Loop
 from pinnace.supervisor.override import override
@@ -236,16 +236,17 @@ class LoggedOutput(Output):
     def add(self, client: Client) -> None:
         """Serve a client from the log: from its start when it wants a replay, else from now on."""
         super().add(client)
-        reader = LogReader(self._directory, streams=client.options.streams)
-        limit: Position | None = None
-        if not client.options.replay:
-            reader.seek_end()
-        elif not client.options.stream:
-            end = LogReader(self._directory)
-            end.seek_end()
-            limit = end.position
-            end.close()
-        client.follow(reader, limit)
+        options = client.options
+        if options.replay and options.stream and not options.replays_apart:
+            client.follow(LogReader(self._directory, streams=options.streams), None)
+            return
+        end = LogReader(self._directory, streams=options.streams)
+        end.seek_end()
+        if options.replay:
+            parts = [frozenset({stream}) for stream in sorted(options.streams)]
+            for part in parts if options.replays_apart else [options.streams]:
+                client.replay(LogReader(self._directory, streams=part), end.position)
+        client.follow(end, None if options.stream else end.position)
 
     @override
     def move(self, source: Source) -> int:

@@ -66,6 +66,7 @@ class SinkOptions:
         if flag(raw, "stderr"):
             wanted.append(STDERR)
         self.streams = frozenset(wanted)
+        self.replays_apart = flag(raw, "stream_by_stream") and len(wanted) > 1
 
 
 def _size(value: object) -> tuple[int, int] | None:

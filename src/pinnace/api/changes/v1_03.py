@@ -43,6 +43,7 @@ _CONFIG_DEFAULTS: tuple[tuple[str, Json], ...] = (
 )
 _MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
 _EXITED = re.compile(r"Exited \((-?[0-9]+)\).*")
+_VOLUME = re.compile(r".*/volumes/([^/]+)/_data")
 _LONG_ID = re.compile(r"[0-9a-f]{64}")
 _MAPPING = re.compile(r"(?:.*:)?([0-9]+)->([0-9]+)/tcp")
 
@@ -53,12 +54,11 @@ def short_id(value: str) -> str:
     return digits[:12] if _LONG_ID.fullmatch(digits) else value
 
 
-def _known_fields(message: RequestMessage) -> None:
-    known = {key for key, _ in _CONFIG_DEFAULTS}
-    for key in [key for key in message.body if key not in known]:
-        del message.body[key]
-    if message.body.get("MemorySwap") and number(message.body, "MemorySwap") > 0:
-        message.body["MemorySwap"] = 2 * number(message.body, "Memory")
+def _swap_limit(message: RequestMessage) -> None:
+    """The number of `MemorySwap` says nothing but whether there is no limit."""
+    memory = number(message.body, "Memory")
+    if not memory or number(message.body, "MemorySwap") > 0:
+        message.body["MemorySwap"] = 2 * memory
 
 
 def _listed(body: JsonObject) -> None:
@@ -68,13 +68,12 @@ def _listed(body: JsonObject) -> None:
         status = f"Exit {exited[1]}"
     elif status == "Created":
         status = "Exit 0"
-    command = text(body, "Command")
     mappings = [_MAPPING.fullmatch(port) for port in text(body, "Ports").split(", ")]
     ports = sorted({f"{found[1]}->{found[2]}" for found in mappings if found})
     entry: JsonObject = {
         "Id": body.get("Id"),
         "Image": short_id(text(body, "Image")),
-        "Command": command if " " in command else command + " ",
+        "Command": body.get("Command"),
         "Created": body.get("Created"),
         "Status": status.partition(" (")[0],
         "Ports": ", ".join(ports),
@@ -84,23 +83,10 @@ def _listed(body: JsonObject) -> None:
     body.update(entry)
 
 
-def _list_query(query: QueryMap) -> None:
-    limit = (query.get("limit") or [""])[0]
-    if not re.fullmatch(r"-?[0-9]+", limit):
-        query.pop("limit", None)
-    elif limit != "-1":
-        query["all"] = ["1"]
-
-
 def _grace_query(query: QueryMap) -> None:
     """A grace period that is no number, or negative, means ten seconds."""
     if not re.fullmatch(r"[0-9]{1,9}", (query.get("t") or [""])[0], re.ASCII):
         query["t"] = ["10"]
-
-
-def _no_more_than_none(message: ResponseMessage) -> None:
-    if (message.query.get("limit") or [""])[0] == "0":
-        message.body = []
 
 
 def _created(message: ResponseMessage) -> None:
@@ -122,14 +108,23 @@ def _inspected(body: JsonObject) -> None:
         "IPPrefixLen": prefix,
         "IpPrefixLen": prefix,
         "Gateway": settings.get("Gateway", ""),
-        "Bridge": "docker0" if running and address else "",
+        "Bridge": settings.get("Bridge", ""),
         "PortMapping": _port_mapping(ports) if running else None,
     }
-    config = child(body, "Config")
-    body["Config"] = {key: config.get(key, default) for key, default in _CONFIG_DEFAULTS}
+    config = _early_config(child(body, "Config"))
+    if config["MemorySwap"] == 2 * number(config, "Memory"):
+        config["MemorySwap"] = 0
+    if not config["Dns"]:
+        body["ResolvConfPath"] = "/etc/resolv.conf"
+    body["Config"] = config
     started = text(child(body, "State"), "StartedAt")
-    if started.startswith("0001-") and not body.get("Volumes"):
-        body["Volumes"] = None
+    body["Volumes"] = None if started.startswith("0001-") else _volume_ids(child(body, "Volumes"))
+
+
+def _volume_ids(sources: JsonObject) -> JsonObject:
+    """Paths in the container with the volumes there, which are told by id."""
+    found = {path: _VOLUME.fullmatch(str(source)) for path, source in sources.items()}
+    return {path: match[1] if match else sources[path] for path, match in found.items()}
 
 
 def _inspected_image(body: JsonObject) -> None:
@@ -158,8 +153,9 @@ def _exposed(config: JsonObject) -> Json:
 def _port_mapping(ports: JsonObject) -> JsonObject:
     mapping: JsonObject = {}
     for port, bindings in ports.items():
-        for binding in objects(bindings)[:1]:
-            mapping[port.partition("/")[0]] = binding.get("HostPort")
+        number, _, kind = port.partition("/")
+        for binding in objects(bindings)[:1] if kind in ("", "tcp") else ():
+            mapping[number] = binding.get("HostPort")
     return mapping
 
 
@@ -195,6 +191,10 @@ def _image_query(query: QueryMap) -> None:
         query["repository"] = query.pop("filter")
 
 
+def _status_line(body: JsonObject) -> None:
+    body["Status"] = f"{text(body, 'Status')}\n"
+
+
 CHANGES = (
     Change(
         version=Version(1, 3),
@@ -205,15 +205,13 @@ CHANGES = (
     Change(
         version=Version(1, 3),
         operation="ContainerList",
-        upgrade_query=_list_query,
         downgrade=_listed,
-        reshape=_no_more_than_none,
         summary="Six fields per container; the exit status as `Exit 0`; any limit lists all.",
     ),
     Change(
         version=Version(1, 3),
         operation="ContainerCreate",
-        upgrade=_known_fields,
+        upgrade=_swap_limit,
         reshape=_created,
         summary="Eighteen fields at create; the answer has a short id.",
     ),
@@ -264,5 +262,11 @@ CHANGES = (
         operation="SystemVersion",
         downgrade=_engine_version,
         summary="The version holds the engine's only.",
+    ),
+    Change(
+        version=Version(1, 3),
+        operation="SystemAuth",
+        downgrade=_status_line,
+        summary="The status of a login ends without a line break.",
     ),
 )

@@ -67,7 +67,7 @@ def add_legacy_addresses(body: JsonObject) -> None:
     for key, default in _ENDPOINT_FIELDS:
         settings[key] = bridge.get(key, default)
     for key, default in _CONSTANT_FIELDS:
-        settings[key] = default
+        settings.setdefault(key, default)
     config = child(body, "Config")
     config.setdefault("OnBuild", None)
     address = _asked_address(child(child(settings, "Networks"), main_network(body)))

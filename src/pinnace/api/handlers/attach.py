@@ -28,14 +28,16 @@ class StreamPlan(Protocol):
 async def attach(call: Call) -> Answer | None:
     """`POST /containers/{id}/attach`."""
     await call.discard_body()
-    plan = await call.engine.attach.attach(call.name, _params(call, framed=call.behaviour.framed))
+    plan = await call.engine.attach.attach(
+        call.name, attach_params(call, framed=call.behaviour.framed)
+    )
     await serve_hijacked(call, plan)
     return None
 
 
 async def attach_websocket(call: Call) -> Answer | None:
     """`GET /containers/{id}/attach/ws`: the streams as messages, never framed."""
-    params = _params(call, framed=False)
+    params = attach_params(call, framed=False)
     if not call.behaviour.websocket_streams:
         params = AttachParams(
             stdin=True,
@@ -68,7 +70,12 @@ async def serve_hijacked(
     await hijacked.finish()
 
 
-def _params(call: Call, *, framed: bool) -> AttachParams:
+def attach_params(call: Call, *, framed: bool) -> AttachParams:
+    """Return what the query asks for.
+
+    Raises:
+        InvalidParameter: A truth value that is none, for clients that are strict about it.
+    """
     query = call.query
     return AttachParams(
         stdin=query.flag("stdin"),

@@ -1,6 +1,5 @@
 """Handlers of the container calls that answer with a document."""
 
-import contextlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -14,7 +13,7 @@ from pinnace.api.encoding import document
 from pinnace.api.streams import PLAIN, while_connected
 from pinnace.engine.containers.listing import ListParams
 from pinnace.engine.filters import parse_filters
-from pinnace.errors import Conflict, InvalidParameter, NotModified
+from pinnace.errors import Conflict, InvalidParameter
 from pinnace.model.container import HostConfig
 from pinnace.model.create import CreateParams
 from pinnace.wire.containers import (
@@ -42,8 +41,6 @@ LEGACY_CREATE_FIELDS = (
     "VolumesFrom",
 )
 _LEAST_BODY = 7  # dockerd's bound: bodies such as `null` and `{}` say nothing
-_REMOVAL_GRACE_S = 3
-_SWAPPED_RESIZE = ("Docker-Client/0.3.", "Docker-Client/0.4.")
 
 
 async def list_all(call: Call) -> Answer:
@@ -71,20 +68,35 @@ async def create(call: Call) -> Answer:
             "container-wide MAC address no longer supported; use endpoint-specific MAC address"
             " instead"
         )
+    params = create_params(call, request, name=call.query.optional("name"))
+    container_id, warnings = await call.mutate(call.engine.containers.create(params), "create")
+    return Answer(
+        ContainerCreated(id=container_id, warnings=[*warnings, *call.warnings]), status=201
+    )
+
+
+def create_params(
+    call: Call, request: ContainerCreateRequest, *, name: str | None, image: str = ""
+) -> CreateParams:
+    """Return what the engine is asked for.
+
+    Args:
+        call: For the platform, and for what the client's version takes for granted.
+        request: The body.
+        name: Wanted name.
+        image: Id of the image, when the body is complete without it; see `CreateParams`.
+    """
     behaviour = call.behaviour
-    params = CreateParams(
+    return CreateParams(
         config=request.config(),
         host_config=request.host_config,
         networking=request.networking_config.endpoints_config,
-        name=None if behaviour.remote else call.query.optional("name"),
+        name=name,
+        image=image,
         platform=call.query.optional("platform"),
         default_cgroupns="host" if behaviour.host_cgroupns else "",
         lenient_hostname=not behaviour.hostname_rules,
         read_only_non_recursive=not behaviour.recursive_read_only,
-    )
-    container_id, warnings = await call.mutate(call.engine.containers.create(params), "create")
-    return Answer(
-        ContainerCreated(id=container_id, warnings=[*warnings, *call.warnings]), status=201
     )
 
 
@@ -104,7 +116,7 @@ async def start(call: Call) -> Answer:
 async def _start_host_config(call: Call) -> HostConfig | None:
     """Return the host config that clients before 1.24 could send with start."""
     content = (await call.exchange.body.read(1 << 20)).strip()
-    if len(content) <= _LEAST_BODY or call.behaviour.remote:
+    if len(content) <= _LEAST_BODY:
         return None
     if not call.behaviour.start_host_config:
         raise InvalidParameter(
@@ -193,9 +205,6 @@ async def update(call: Call) -> Answer:
 async def resize(call: Call) -> Answer:
     """`POST /containers/{id}/resize`."""
     height, width = call.query.required_integer("h"), call.query.required_integer("w")
-    agent = call.exchange.request.headers.get("user-agent") or ""
-    if call.behaviour.remote and agent.startswith(_SWAPPED_RESIZE):
-        height, width = width, height  # clients before 0.5 send the width as the height
     await call.engine.containers.resize(call.name, height, width)
     return Answer(b"", content_type="text/plain; charset=utf-8")
 
@@ -230,12 +239,6 @@ async def remove(call: Call) -> Answer:
     volumes = query.flag("v")
     force = query.flag("force")
     link = query.flag("link")
-    if call.behaviour.remote:
-        # Servers of the time stopped a running container before they removed it.
-        with contextlib.suppress(NotModified):
-            stopping = containers.stop(call.name, timeout=_REMOVAL_GRACE_S, signal=None)
-            await call.mutate(stopping, f"stop {call.name}")
-        force = True
     removing = containers.remove(call.name, force=force, volumes=volumes, link=link)
     await call.mutate(removing, f"remove {call.name}")
     return Answer(status=204)

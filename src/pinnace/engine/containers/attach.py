@@ -10,7 +10,7 @@ from pinnace.engine.containers.hijacked import HijackedClient
 from pinnace.engine.containers.lifecycle import check
 from pinnace.engine.containers.logs import LogParams, LogStream
 from pinnace.engine.containers.lookup import ContainerLookup, Publish, container_attributes
-from pinnace.errors import InvalidParameter
+from pinnace.errors import InvalidParameter, NotFound
 from pinnace.model.container import Container
 from pinnace.model.record import ContainerId
 
@@ -41,6 +41,9 @@ class AttachParams:
         stream: Go on live.
         detach_keys: "ctrl-p,ctrl-q" notation; None or "": the default.
         framed: The client understands stdcopy frames (without a terminal).
+        wait_for_start: A client of a stopped container waits for its next start; otherwise the
+            stream ends.
+        stream_by_stream: The replay is all of standard output, then all of standard error.
     """
 
     stdin: bool = False
@@ -50,6 +53,8 @@ class AttachParams:
     stream: bool = False
     detach_keys: str | None = None
     framed: bool = True
+    wait_for_start: bool = True
+    stream_by_stream: bool = False
 
 
 def parse_detach_keys(keys: str | None, *, called: str = "detach") -> bytes:
@@ -81,6 +86,7 @@ class AttachPlan:
 
     Attributes:
         content_framed: The stream carries stdcopy frames; False with a terminal.
+        is_running: The container ran when the request was checked.
     """
 
     def __init__(
@@ -91,6 +97,7 @@ class AttachPlan:
         self._params = params
         self._sink = sink
         self.content_framed = sink.framed
+        self.is_running = container.state.status in _HAS_TASK
 
     async def run(self, client_fd: int, early: bytes = b"") -> None:
         """Serve the hijacked socket until the output is over, the keys came, or the client left.
@@ -142,6 +149,7 @@ class AttachService:
             stderr=params.stderr,
             framed=params.framed and not container.config.tty,
             replay=params.logs,
+            stream_by_stream=params.stream_by_stream,
             stream=params.stream,
             detach_keys=keys,
         )
@@ -158,16 +166,28 @@ class AttachService:
             # The supervisor has forgotten the task: its log is replayed from here.
             if not await self._replay(container, client_fd, params, framed=sink.framed):
                 return
+            if not params.wait_for_start:
+                return
             sink = replace(sink, replay=False)
         elif params.logs and not params.stream:
             await self._attached(container, client_fd, sink)
             return
-        if params.stream:
+        if not params.stream:
+            return
+        if params.wait_for_start:
+            # `docker run` attaches before start: the sink waits for the task.
             await self._attached(container, client_fd, sink)
+            return
+        try:
+            await self._attached(container, client_fd, sink, pending=False)
+        except NotFound:  # it ended since
+            if params.logs:
+                await self._replay(container, client_fd, params, framed=sink.framed)
 
-    async def _attached(self, container: Container, client_fd: int, sink: Sink) -> None:
-        # `docker run` attaches before start: the sink waits for the task.
-        attachment = await self._monitor.attach(container.id, client_fd, sink, pending=True)
+    async def _attached(
+        self, container: Container, client_fd: int, sink: Sink, *, pending: bool = True
+    ) -> None:
+        attachment = await self._monitor.attach(container.id, client_fd, sink, pending=pending)
         how = await until_ended(attachment)
         if how == "detached":
             self._publish("container", "detach", container.id, container_attributes(container))
@@ -176,16 +196,17 @@ class AttachService:
         self, container: Container, client_fd: int, params: AttachParams, *, framed: bool
     ) -> bool:
         """Send the log of a stopped container; return False when the client is gone."""
-        stream = await self._logs.open(container.id, _replay_params(params))
         with HijackedClient(client_fd, framed=framed) as client:
-            try:
-                async for number, chunk in stream:
-                    await client.send(number, chunk)
-            except OSError as exc:
-                log.debug("attached client left during replay: %s", exc)
-                return False
-            finally:
-                await stream.aclose()
+            for part in _replay_parts(params):
+                stream = await self._logs.open(container.id, part)
+                try:
+                    async for number, chunk in stream:
+                        await client.send(number, chunk)
+                except OSError as exc:
+                    log.debug("attached client left during replay: %s", exc)
+                    return False
+                finally:
+                    await stream.aclose()
         return True
 
 
@@ -196,6 +217,13 @@ async def until_ended(attachment: Attachment) -> str:
     except asyncio.CancelledError:
         await asyncio.shield(attachment.cancel())
         raise
+
+
+def _replay_parts(params: AttachParams) -> list[LogParams]:
+    """Return what is replayed, in order."""
+    if params.stream_by_stream and params.stdout and params.stderr:
+        return [LogParams(stdout=True), LogParams(stderr=True)]
+    return [_replay_params(params)]
 
 
 def _replay_params(params: AttachParams) -> LogParams:

@@ -49,12 +49,21 @@ def check_name(name: str) -> str:
     return name.removeprefix("/")
 
 
-def merge_config(config: ContainerConfig, image: ContainerConfig) -> ContainerConfig:
+def merge_config(
+    config: ContainerConfig, image: ContainerConfig, *, complete: bool = False
+) -> ContainerConfig:
     """Fill in from the image's config what the request leaves open.
 
     Env is merged by variable, ports, volumes and labels by key; an entrypoint given in the
     request drops the image's command.
+
+    Args:
+        config: The request's.
+        image: The image's.
+        complete: Env, ports and volumes of the request need nothing of the image's.
     """
+    if complete:
+        image = replace(image, env=None, exposed_ports=None, volumes=None)
     if config.entrypoint:
         entrypoint: list[str] | None = config.entrypoint
         cmd = config.cmd

@@ -106,8 +106,8 @@ class Creation:
             PinnaceError: See `ContainerService.create`.
         """
         name = rules.check_name(params.name) if params.name else ""
-        image = self._images.resolve(_image_ref(params.config))
-        config = rules.merge_config(params.config, image.config)
+        image = self._images.resolve(params.image or _image_ref(params.config))
+        config = rules.merge_config(params.config, image.config, complete=bool(params.image))
         rules.check_config(config, lenient_hostname=params.lenient_hostname)
         host, warnings = self._complete(params, config)
         path, args = rules.command(config)

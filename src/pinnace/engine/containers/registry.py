@@ -6,7 +6,7 @@ from bisect import bisect_left, insort
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Protocol
 
-from pinnace.errors import AlreadyExists, ContainerNotFound, Internal, InvalidParameter
+from pinnace.errors import AlreadyExists, AmbiguousPrefix, ContainerNotFound, Internal
 from pinnace.model.container import Container
 from pinnace.model.record import ContainerId
 
@@ -60,7 +60,7 @@ class ContainerRegistry:
 
         Raises:
             ContainerNotFound: There is none.
-            InvalidParameter: The prefix fits several.
+            AmbiguousPrefix: The prefix fits several.
         """
         found = self.find(ref)
         if found is None:
@@ -80,7 +80,7 @@ class ContainerRegistry:
         first = bisect_left(self._ids, ref)
         matches = [known for known in self._ids[first : first + 2] if known.startswith(ref)]
         if len(matches) > 1:
-            raise InvalidParameter(f"multiple IDs found with provided prefix: {ref}")
+            raise AmbiguousPrefix(ref)
         return self._by_id[matches[0]] if matches else None
 
     def by_id(self, container_id: ContainerId) -> Container:
