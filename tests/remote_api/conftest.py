@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.support import images
+from tests.support import git_server, images
 from tests.support import registry as registries
 from tests.support.archives import file, tar_of
 from tests.support.remote import BARE, VERSIONS, Remote, started
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.support.engine import Engine
+    from tests.support.git_server import GitServer
     from tests.support.registry import Registry
 
 BRIDGE = "pnt27"
@@ -192,3 +193,10 @@ def indexed(index: Registry) -> Iterator[tuple[Engine, int]]:
     with started("idx", where, bridge="pnt28", subnet="10.229.0.1/24") as (engine, port):
         engine.load(images.busybox_archive())
         yield engine, port
+
+
+@pytest.fixture(scope="package")
+def git(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GitServer]:
+    """A Git server on loopback."""
+    with git_server.serve(tmp_path_factory.mktemp("git")) as server:
+        yield server

@@ -215,6 +215,23 @@ def test_c311_a_dockerfile_that_is_not_there_is_500(api, web):
 
 
 @pytest.mark.versions("1.2")
+def test_c312_a_repository_is_built_with_its_tree_as_context(api, stock, base, checked, git):
+    dockerfile = f"FROM {base}\nADD sub /s\nADD f /f\n".encode()
+    url = git.commit("built", {"Dockerfile": dockerfile, "f": b"1", "sub/g": b"2"})
+    assert checked(image_of(build(api, body=form(), remote=url)), "test -f /f -a -f /s/g")
+
+
+@pytest.mark.versions("1.2")
+def test_c312_a_repository_that_cannot_be_built_is_500(api, git, engine):
+    url = git.commit("empty", {"f": b"x"})
+    reply = build(api, remote=url)
+    assert (reply.status, reply.text) == (500, "No Dockerfile found in the repository\n")
+    for remote in (git.url("nosuch"), "git://-x/y", "git://127.0.0.1:9/x"):
+        assert build(api, remote=remote).status == 500
+    assert not list((engine.root / "data/builds/git").iterdir())
+
+
+@pytest.mark.versions("1.2")
 def test_c313_an_address_of_no_kind_is_500(api):
     reply = build(api, remote="nonsense")
     assert reply.status == 500

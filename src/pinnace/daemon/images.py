@@ -16,7 +16,8 @@ from pinnace.engine.images.parts import Offload
 from pinnace.engine.images.service import ImageService
 from pinnace.host.content.blobs import BlobContent
 from pinnace.host.downloads import HttpDownloads
-from pinnace.host.registry.proxies import proxies_from
+from pinnace.host.registry.proxies import Proxies, proxies_from
+from pinnace.host.repositories import GitRepositories
 from pinnace.model.record import ImageId
 from pinnace.oci.chain import ChainId
 from pinnace.oci.platform import host_platform
@@ -69,13 +70,27 @@ async def image_service(
 
 def downloads(config: Config) -> HttpDownloads:
     """Return what fetches files of other servers, through the proxies of the configuration."""
-    return HttpDownloads(
-        proxies_from(
-            os.environ,
-            http=config.proxies.http_proxy,
-            https=config.proxies.https_proxy,
-            none_for=config.proxies.no_proxy,
-        )
+    return HttpDownloads(_proxies(config))
+
+
+def git_repositories(config: Config) -> GitRepositories:
+    """Return what fetches trees out of Git repositories, through the same proxies."""
+    proxies = _proxies(config)
+    named = {
+        "http_proxy": proxies.http,
+        "https_proxy": proxies.https,
+        "no_proxy": proxies.none_for,
+    }
+    environment = {name: value for name, value in named.items() if value}
+    return GitRepositories(Path(config.data_root) / "builds" / "git", environment=environment)
+
+
+def _proxies(config: Config) -> Proxies:
+    return proxies_from(
+        os.environ,
+        http=config.proxies.http_proxy,
+        https=config.proxies.https_proxy,
+        none_for=config.proxies.no_proxy,
     )
 
 

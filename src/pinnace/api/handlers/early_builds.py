@@ -9,8 +9,9 @@ from pinnace.api.handlers.early_images import split_tag
 from pinnace.api.http.exchange import StreamWriter
 from pinnace.api.multipart import Part, boundary_of, parts
 from pinnace.api.streams import while_connected
+from pinnace.contracts.repositories import RepositorySource
 from pinnace.engine.images.derivation import FILE_NAME, Files
-from pinnace.errors import InvalidParameter, PinnaceError
+from pinnace.errors import InvalidParameter, NotFound, PinnaceError
 from pinnace.model.image import ImageRecord
 
 _PLAIN = "text/plain; charset=utf-8"
@@ -101,11 +102,24 @@ async def _from_body(
 
 
 async def _fetched(call: Call, kept: AsyncExitStack, remote: str) -> tuple[str, Files | None]:
+    if remote.startswith(("git://", "github.com/")):
+        return await _checked_out(call, kept, remote)
     if not remote.startswith(("http://", "https://")):
         raise InvalidParameter(f"cannot build from {remote}: neither a URL nor a repository")
     async with call.engine.derivation.download(remote) as file:
         content = await call.engine.derivation.read(file, FILE_NAME)
     return content.decode(errors="replace"), None
+
+
+async def _checked_out(call: Call, kept: AsyncExitStack, remote: str) -> tuple[str, Files]:
+    url = remote if "://" in remote else f"https://{remote}"
+    derivation = call.engine.derivation
+    context = await kept.enter_async_context(derivation.checkout(RepositorySource(url)))
+    try:
+        content = await derivation.read(context, _FILE)
+    except NotFound as exc:
+        raise InvalidParameter("No Dockerfile found in the repository") from exc
+    return content.decode(errors="replace"), context
 
 
 async def _joined(start: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

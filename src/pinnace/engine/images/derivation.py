@@ -15,6 +15,7 @@ from pinnace.contracts.build_files import (
     Origin,
     SourceEntry,
 )
+from pinnace.contracts.repositories import Repositories, RepositorySource
 from pinnace.contracts.snapshots import ByteSink, LayerStat, SnapshotKey
 from pinnace.engine.builds.context import ContextTree
 from pinnace.engine.builds.sources import SourceRules, select
@@ -88,12 +89,20 @@ class Derivation:
         parts: The host's side.
         library: The images.
         files: Receives files, and writes them into layers.
+        repositories: Fetches trees.
     """
 
-    def __init__(self, parts: ImageParts, library: ImageLibrary, files: BuildFiles) -> None:
+    def __init__(
+        self,
+        parts: ImageParts,
+        library: ImageLibrary,
+        files: BuildFiles,
+        repositories: Repositories,
+    ) -> None:
         self._parts = parts
         self._library = library
         self._files = files
+        self._repositories = repositories
 
     @asynccontextmanager
     async def archive(self, stream: AsyncIterator[bytes]) -> AsyncIterator[Files]:
@@ -139,6 +148,19 @@ class Derivation:
         async with (
             self._parts.downloads.open(url) as found,
             self.file(found.content) as files,
+        ):
+            yield files
+
+    @asynccontextmanager
+    async def checkout(self, source: RepositorySource) -> AsyncIterator[Files]:
+        """Fetch the files of a repository.
+
+        Raises:
+            PinnaceError: See `contracts.repositories.Repositories.archive`.
+        """
+        async with (
+            self._repositories.archive(source) as packed,
+            self.archive(packed) as files,
         ):
             yield files
 
