@@ -95,8 +95,15 @@ def _plain(text: str) -> str:
     return _SHORT_ID.sub("<id>", _FULL_ID.sub("<id>", text))
 
 
-def _inspect(engine: Engine, outcome: Outcome) -> None:
-    document, tree = _image(engine, TAG)
+def inspect_image(engine: Engine, tag: str) -> Outcome:
+    """Return what an image is, as an outcome."""
+    outcome = Outcome()
+    _inspect(engine, outcome, tag)
+    return outcome
+
+
+def _inspect(engine: Engine, outcome: Outcome, tag: str = TAG) -> None:
+    document, tree = _image(engine, tag)
     base = _base_tree(engine)
     outcome.author = document.get("author", "")
     outcome.config = {
