@@ -192,6 +192,7 @@ class EchoPlan:
 
     def __init__(self, *, framed: bool) -> None:
         self.content_framed = framed
+        self.is_running = True
 
     async def run(self, client_fd: int, early: bytes = b"") -> None:
         import socket

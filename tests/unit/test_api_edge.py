@@ -12,6 +12,7 @@ from pinnace.api.owned import OwnedTasks
 from pinnace.api.remote import remote_failure
 from pinnace.api.streams import frames, negotiate_lines, stream_type
 from pinnace.errors import (
+    AmbiguousPrefix,
     Conflict,
     ContainerNotFound,
     Forbidden,
@@ -63,11 +64,13 @@ def test_error_bodies():
 @pytest.mark.parametrize(
     ("operation", "error", "status", "text"),
     [
+        ("ContainerStart", AmbiguousPrefix("web"), 404, "No such container: web"),
+        ("ContainerCreate", InvalidParameter("no command specified"), 500, "No command specified"),
         (
             "ContainerStart",
-            NotModified(""),
+            Conflict("driver failed: Bind for 0.0.0.0:80 failed: port is already allocated"),
             500,
-            "Error starting container web: The container web is already running.",
+            "Error starting container web: Port already in use: 80",
         ),
         ("ContainerStop", NotModified(""), 204, ""),
         ("ContainerStart", Conflict("x"), 500, "Error starting container web: x"),
