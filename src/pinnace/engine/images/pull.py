@@ -35,7 +35,7 @@ from pinnace.engine.images.pull_plan import (
 )
 from pinnace.engine.images.records import image_record
 from pinnace.engine.images.transfer import with_progress
-from pinnace.errors import NotFound
+from pinnace.errors import Internal, NotFound
 from pinnace.model.image import ImageLayer
 from pinnace.model.record import ImageId
 from pinnace.oci.chain import chain_ids
@@ -180,6 +180,11 @@ class Puller:
             with self._library.leases.hold(held):
                 pulled = await self._layers.pull(turn.repository, layers, turn.progress)
                 return await self._keep(turn, found, config, pulled)
+        except Internal:
+            # No room, most likely: what is half done is worth less than the space.
+            await self._layers.drop(layers)
+            await self._library.collect(reversed(chains))
+            raise
         except BaseException:
             await self._library.collect(reversed(chains))
             raise

@@ -15,12 +15,11 @@ from pinnace.engine.images.library import ImageLibrary
 from pinnace.engine.images.parts import ImageParts
 from pinnace.engine.images.progress import counted, step
 from pinnace.engine.images.together import to_its_end, together
-from pinnace.errors import InvalidParameter, NotFound, Unavailable
+from pinnace.engine.locks import Locks
+from pinnace.errors import InvalidParameter, NotFound
 from pinnace.model.image import ImageLayer
 from pinnace.oci.chain import ChainId, chain_ids
 from pinnace.oci.digest import Digest
-
-_TRIES = 4  # others may take what is staged, so that it must be staged again
 
 
 class LayerPuller:
@@ -37,6 +36,7 @@ class LayerPuller:
         self._library = library
         self._fetcher = fetcher
         self._placed: dict[Digest, ChainId] = {}
+        self._adopting = Locks()
 
     async def pull(
         self, repository: Repository, layers: Sequence[WantedLayer], progress: Progress
@@ -75,6 +75,21 @@ class LayerPuller:
         finally:
             self._forget(dict(zip((layer.diff_id for layer in layers), chains, strict=True)))
         return pulled
+
+    async def drop(self, layers: Sequence[WantedLayer]) -> None:
+        """Remove what is half done of layers, unless others work with it."""
+        leases, content, snapshots = (
+            self._library.leases,
+            self._parts.content,
+            self._parts.snapshots,
+        )
+
+        def drop() -> None:
+            for layer in layers:
+                leases.unless_held(layer.diff_id, snapshots.remove_staged)
+                leases.unless_held(layer.descriptor.digest, content.drop_unfinished)
+
+        await self._parts.offload(drop)
 
     async def _present(self, chains: Sequence[ChainId]) -> int:
         """Return how many of the layers, from the lowest, are committed."""
@@ -159,17 +174,16 @@ class LayerPuller:
             progress.show(counted("Extracting", layer.label, size, size))
             return snapshots.adopt_layer(below, diff_id)[1]
 
-        for _ in range(_TRIES):
+        # One at a time: what is staged goes to one stack, and must be staged again for another.
+        async with self._adopting.hold(diff_id):
             try:
                 stat = await to_its_end(self._parts.transfer(place))
             except NotFound:
-                # Twice in this image, or taken for another one.
                 await self._bring(repository, layer, progress)
-                continue
-            self._placed[diff_id] = chain
-            await self._note_blob(layer, stat, repository)
-            return stat.size
-        raise Unavailable(f"layer {diff_id} was taken by other pulls again and again")
+                stat = await to_its_end(self._parts.transfer(place))
+        self._placed[diff_id] = chain
+        await self._note_blob(layer, stat, repository)
+        return stat.size
 
     async def _note_blob(
         self, layer: WantedLayer, stat: LayerStat, repository: Repository
