@@ -2,11 +2,12 @@ import pytest
 from tests.support.specs import a_record
 
 from pinnace.engine.containers.mounts import clean_path, parse_bind, wanted_mounts
-from pinnace.errors import InvalidParameter, NotSupported
+from pinnace.errors import InvalidParameter
 from pinnace.model.container import (
     BindOptions,
     ContainerConfig,
     HostConfig,
+    ImageOptions,
     Mount,
     MountRecord,
     TmpfsOptions,
@@ -151,6 +152,15 @@ def test_a_missing_source_is_made_for_dash_v_and_where_it_is_asked_for():
     assert made == {"/a": False, "/b": True, "/c": True}
 
 
-def test_image_mounts_are_refused_clearly():
-    with pytest.raises(NotSupported, match="mounts of type image"):
-        wanted(mounts=[Mount(type="image", source="busybox", target="/i")])
+def test_an_image_mount_is_read_only_and_remembers_what_was_asked_for():
+    options = ImageOptions(subpath="etc")
+    [found] = wanted(
+        mounts=[Mount(type="image", source="busybox", target="/i", image_options=options)]
+    )
+    assert (found.type, found.name, found.destination) == ("image", "busybox", "/i")
+    assert (found.rw, found.subpath, found.asked) == (False, "etc", True)
+
+
+def test_an_image_mount_needs_a_source():
+    with pytest.raises(InvalidParameter, match="field Source must not be empty"):
+        wanted(mounts=[Mount(type="image", target="/i")])

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Protocol
 
 from pinnace.contracts.control import DeviceNode, Identity
-from pinnace.contracts.snapshots import SnapshotKey
+from pinnace.contracts.snapshots import ChainId, SnapshotKey
 from pinnace.model.record import ContainerId
 
 
@@ -67,6 +67,26 @@ class Bundles(Protocol):
         Raises:
             InvalidParameter: `bind source path does not exist: PATH`.
         """
+        ...
+
+    def mount_image(self, container_id: ContainerId, number: int, layer: ChainId | None) -> Path:
+        """Mount a snapshot of an image in the bundle, to be bound read-only; return where.
+
+        `unmount_rootfs` undoes it and removes the snapshot.
+
+        Args:
+            container_id: Its bundle exists.
+            number: Distinguishes the container's image mounts.
+            layer: The image's top layer; None: it is empty.
+
+        Raises:
+            NotFound: The layer is not there any more.
+            Internal: The kernel refused.
+        """
+        ...
+
+    def image_keys(self, container_id: ContainerId) -> Sequence[SnapshotKey]:
+        """Return the keys of the snapshots that `mount_image` has made and that are mounted."""
         ...
 
     def plain_files(self, sources: Sequence[str]) -> frozenset[str]:

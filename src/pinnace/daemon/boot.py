@@ -168,6 +168,7 @@ async def _remove_orphans(daemon: Daemon, tasks: Mapping[str, TaskStatus]) -> No
     for container_id in await daemon.runner.remove_orphans(known):
         log.warning("repaired: removed leftovers", extra={"container": container_id})
     keys = [snapshot_key(ContainerId(container_id)) for container_id in known]
+    keys += [key for each in known for key in daemon.bundles.image_keys(ContainerId(each))]
     for sentence in await daemon.engine.images.repair(keys):
         log.warning("repaired: %s", sentence)
 

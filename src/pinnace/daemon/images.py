@@ -101,14 +101,19 @@ class ImageUsers:
         self._registry = registry
 
     def containers_using(self, image: ImageId) -> Sequence[tuple[str, bool]]:
-        """Return (container id, is running) of every container made from the image."""
+        """Return (container id, is running) of every container that needs the image."""
         live = {"running", "paused", "restarting"}
         return [
             (container.id, container.state.status in live)
             for container in self._registry
-            if container.image_id == image
+            if image in {container.image_id, *(mount.image_id for mount in container.mounts)}
         ]
 
     def layers_in_use(self) -> Iterable[ChainId]:
-        """Return the top layer of every container."""
-        return {ChainId(container.layer) for container in self._registry if container.layer}
+        """Return the top layers of every container and of the images mounted in it."""
+        return {
+            ChainId(layer)
+            for container in self._registry
+            for layer in (container.layer, *(mount.layer for mount in container.mounts))
+            if layer
+        }

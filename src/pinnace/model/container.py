@@ -413,7 +413,7 @@ class MountRecord(Record, frozen=True, kw_only=True):
         type: bind, volume, tmpfs or image.
         destination: Absolute path in the container, cleaned.
         source: Host path; for volumes the directory holding the data; "" for tmpfs.
-        name: Volume name, or image id.
+        name: Volume name, or the image as it was named.
         propagation: rprivate, rslave, … ; "" for tmpfs.
         mode: The mode words as the user gave them ("z,ro").
         options: Further mount options (tmpfs).
@@ -424,6 +424,8 @@ class MountRecord(Record, frozen=True, kw_only=True):
         anonymous: The volume was made for this container and goes with `rm -v`.
         asked: The mount came from `HostConfig.Mounts`.
         create_source: A bind source that is missing is made, as a directory.
+        image_id: Of an image mount.
+        layer: Chain id of that image's top layer; "" for an empty image.
     """
 
     type: str
@@ -442,6 +444,8 @@ class MountRecord(Record, frozen=True, kw_only=True):
     anonymous: bool = False
     asked: bool = False
     create_source: bool = False
+    image_id: str = ""
+    layer: str = ""
 
 
 class Container(Record, frozen=True, kw_only=True):

@@ -130,7 +130,8 @@ class Creation:
             mounts=[await self._with_volume(mount) for mount in mounts],
         )
         container = self._named(container)
-        with self._images.lease([image.top] if image.top else []):
+        layers = [container.layer, *(mount.layer for mount in container.mounts)]
+        with self._images.lease([ChainId(layer) for layer in layers if layer]):
             return await self._store(container), warnings
 
     async def rehost(self, container: Container, host_config: HostConfig) -> Container:
@@ -158,13 +159,14 @@ class Creation:
     def _mounts(
         self, params: CreateParams, config: ContainerConfig, host: HostConfig
     ) -> list[MountRecord]:
-        return wanted_mounts(
+        wanted = wanted_mounts(
             config,
             host,
             lookup=self._registry.get,
             read_only_non_recursive=params.read_only_non_recursive,
             lenient=params.lenient_mount_options,
         )
+        return [self._with_image(mount) for mount in wanted]
 
     async def _store(self, container: Container) -> Container:
         await self._runner.prepare(container)
@@ -246,6 +248,15 @@ class Creation:
             return self._registry.get(mode.removeprefix("container:"))
         except ContainerNotFound as exc:
             raise _missing(exc) from exc
+
+    def _with_image(self, mount: MountRecord) -> MountRecord:
+        if mount.type != "image":
+            return mount
+        try:
+            image = self._images.resolve(mount.name)
+        except NotFound as exc:
+            raise _missing(exc) from exc
+        return replace(mount, image_id=image.id, layer=image.top or "")
 
     async def _with_volume(self, mount: MountRecord) -> MountRecord:
         if mount.type != "volume" or mount.source:

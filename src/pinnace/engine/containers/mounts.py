@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 
 from msgspec.structs import replace
 
-from pinnace.errors import ContainerNotFound, InvalidParameter, NotSupported
+from pinnace.errors import ContainerNotFound, InvalidParameter
 from pinnace.model.container import Container, ContainerConfig, HostConfig, Mount, MountRecord
 
 _PROPAGATIONS = frozenset({"private", "rprivate", "shared", "rshared", "slave", "rslave"})
@@ -175,7 +175,8 @@ def _asked(mount: Mount, *, recursive_ro: bool, lenient: bool) -> MountRecord:
         case "tmpfs":
             return replace(common, options=_tmpfs_options(mount))
         case _:
-            raise NotSupported("mounts of type image are not supported by this engine yet")
+            subpath = mount.image_options.subpath if mount.image_options else ""
+            return replace(common, name=mount.source, rw=False, subpath=subpath)
 
 
 def _asked_bind(mount: Mount, common: MountRecord, *, recursive_ro: bool) -> MountRecord:
@@ -272,7 +273,7 @@ def _volumes_from(spec: str, lookup: Lookup) -> Iterable[MountRecord]:
         # Not "not found": a client would take that for a missing image and pull it.
         raise InvalidParameter(exc.message) from exc
     for mount in donor.mounts:
-        if mount.type == "tmpfs":
+        if mount.type in {"tmpfs", "image"}:
             continue
         yield replace(
             mount,

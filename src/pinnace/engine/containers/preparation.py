@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from pinnace.contracts.monitor import LogFiles, TaskSpec
+from pinnace.contracts.snapshots import ChainId
 from pinnace.engine.containers import cgroup_plan, spec
 from pinnace.engine.containers.create import parse_size
 from pinnace.engine.containers.resources import block_paths
@@ -138,13 +139,18 @@ class Preparation:
         parts, host = self._parts, container.host_config
         directory = parts.bundles.directory(self._network_owner(container).id)
         sources: dict[str, str] = {}
-        for mount in container.mounts:
+        for number, mount in enumerate(container.mounts):
             if mount.type == "bind":
                 parts.bundles.check_source(mount.source, create=mount.create_source)
             if mount.copy_up and not self._in_use(mount.name, container):
                 parts.bundles.copy_up(container.id, mount.destination, Path(mount.source))
+            source = mount.source
+            if mount.type == "image":
+                layer = ChainId(mount.layer) if mount.layer else None
+                source = str(parts.bundles.mount_image(container.id, number, layer))
+                sources[mount.destination] = source
             if mount.subpath:
-                sources[mount.destination] = parts.bundles.in_source(mount.source, mount.subpath)
+                sources[mount.destination] = parts.bundles.in_source(source, mount.subpath)
         return MountInputs(
             hosts=str(directory / "hosts"),
             hostname=str(directory / "hostname"),

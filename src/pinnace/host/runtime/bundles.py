@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pinnace.contracts.bundles import snapshot_key
 from pinnace.contracts.control import DeviceNode, Identity
-from pinnace.contracts.snapshots import Snapshots
+from pinnace.contracts.snapshots import ChainId, SnapshotKey, Snapshots
 from pinnace.errors import Internal, InvalidParameter
 from pinnace.host.kernel import mount
 from pinnace.host.kernel.paths import directory, make_directories, open_in_root, real_path
@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 
 _MS_NOSUID, _MS_NODEV, _MS_NOEXEC = 2, 4, 8  # sys/mount.h
 _COPY_TIMEOUT_S = 600
+_IMAGE = "image-"  # with a number: where an image is mounted
 
 
 class HostBundles:
@@ -83,14 +84,35 @@ class HostBundles:
         bundle = self.bundle(container_id)
         if not bundle.exists():
             return
-        for target in (bundle / "shm", bundle / "rootfs"):
+        images = list(bundle.glob(f"{_IMAGE}*"))
+        for target in (bundle / "shm", bundle / "rootfs", *images):
             while mount.unmount(target):
                 pass
         # rmdir, not rmtree: a root filesystem still mounted here must not be emptied.
-        for target in (bundle / "shm", bundle / "rootfs"):
+        for target in (bundle / "shm", bundle / "rootfs", *images):
             if target.exists():
                 target.rmdir()
+        for target in images:
+            self._snapshots.remove(_image_key(container_id, target.name))
         shutil.rmtree(bundle)
+
+    def mount_image(self, container_id: ContainerId, number: int, layer: ChainId | None) -> Path:
+        """See the contract."""
+        target = self.bundle(container_id) / f"{_IMAGE}{number}"
+        target.mkdir(mode=0o755, exist_ok=True)
+        key = _image_key(container_id, target.name)
+        self._snapshots.remove(key)  # of a run that a crash of the host ended
+        self._snapshots.prepare(key, layer)
+        try:
+            self._snapshots.mount(key, target, bare=True)
+        except OSError as exc:
+            raise Internal(f"cannot mount an image in {container_id}: {exc.strerror}") from exc
+        return target
+
+    def image_keys(self, container_id: ContainerId) -> Sequence[SnapshotKey]:
+        """See the contract."""
+        found = self.bundle(container_id).glob(f"{_IMAGE}*")
+        return [_image_key(container_id, target.name) for target in found]
 
     def write_etc(self, container_id: ContainerId, files: Mapping[str, str]) -> None:
         """See the contract."""
@@ -230,6 +252,10 @@ def _write(path: Path, content: bytes, *, mode: int) -> None:
             content = content[os.write(fd, content) :]
     finally:
         os.close(fd)
+
+
+def _image_key(container_id: ContainerId, name: str) -> SnapshotKey:
+    return SnapshotKey(f"{container_id}-{name}")
 
 
 def _copy_tree(source_fd: int, target: Path) -> None:
