@@ -201,6 +201,8 @@ def _line(archive: tarfile.TarFile, info: tarfile.TarInfo, path: str) -> str:
         return line
     if info.islnk():
         info = archive.getmember(info.linkname)
+        if info.issym():
+            return f"{path} l -> {info.linkname}"
     data = archive.extractfile(info)
     content = data.read() if data else b""
     digest = hashlib.sha256(content).hexdigest()[:8]
