@@ -16,8 +16,9 @@ def parse_signal(text: str) -> int:
         InvalidParameter: `invalid signal: TEXT`.
     """
     if text.isascii() and text.isdigit():
-        number = int(text)
-        if 0 < number <= _RTMAX:
+        # int() refuses thousands of digits with an error of its own.
+        number = int(text[:9])
+        if 0 < number <= _RTMAX and len(text) <= 9:
             return number
         raise InvalidParameter(f"invalid signal: {text}")
     name = text.upper().removeprefix("SIG")

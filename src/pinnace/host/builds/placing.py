@@ -244,7 +244,7 @@ class RootWriter:
                 continue
             links += 1
             if links > _MAX_LINKS:
-                raise InvalidParameter(f"too many links: /{os.fsdecode(path)}")
+                raise InvalidParameter(f"too many links: {os.fsdecode(path)}")
             if link.startswith(b"/"):
                 at = b""
             parts = [word for word in link.split(b"/") if word not in (b"", b".")] + parts
