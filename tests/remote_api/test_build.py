@@ -63,6 +63,14 @@ def base(newest):
     assert newest.delete("/images/made/base", query={"force": 1}).status == 200
 
 
+@pytest.fixture(autouse=True)
+def _steps_are_removed(newest):
+    """Builds of the time leave the containers of their steps."""
+    yield
+    for one in newest.get("/containers/json", query={"all": 1}).json():
+        newest.delete(f"/containers/{one['Id']}", query={"force": 1, "v": 1})
+
+
 @pytest.fixture
 def checked(containers):
     """Returns whether a shell script succeeds in a container of an image."""

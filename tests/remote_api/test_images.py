@@ -123,8 +123,9 @@ def test_c205_history_leads_from_an_image_to_its_base(stock, containers):
 
 
 def test_c205_history_of_an_image_from_elsewhere_has_an_id_for_each_step(stock, engine):
-    engine.load(archives.tiny_image(f"{stock.name()}:latest", *LAYERS))
-    (entry,) = [one for one in stock.list() if one["Repository"].startswith("made/")]
+    repo = stock.name()
+    engine.load(archives.tiny_image(f"{repo}:latest", *LAYERS))
+    (entry,) = of(stock.list(), Repository=repo)
     steps = stock.history(entry["Id"])
     assert len(steps) == 3
     assert steps[0]["Id"] == entry["Id"][:12]
