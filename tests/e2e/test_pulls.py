@@ -321,4 +321,4 @@ def events(engine):
     query = {"since": "0", "until": str(time.time()), "filters": '{"event":["pull"]}'}
     lines = engine.request("GET", "/v1.41/events", query=query).body.splitlines()
     found = [json.loads(line) for line in lines]
-    return [(one["Type"], one["Action"], one["Actor"]) for one in found][-6:]
+    return [(one["Type"], one["Action"], one["Actor"]) for one in found][-5:]
