@@ -522,6 +522,12 @@ ERRORS = [
     ("HEALTHCHECK --interval=x CMD a", 2, 'time: invalid duration "x"'),
     ("HEALTHCHECK --timeout=5 CMD a", 2, 'time: missing unit in duration "5"'),
     ("HEALTHCHECK --timeout=5y CMD a", 2, 'time: unknown unit "y" in duration "5y"'),
+    (
+        f"HEALTHCHECK --timeout={'9' * 500}h CMD a",
+        2,
+        f'time: invalid duration "{"9" * 500}h"',
+    ),
+    ("FOO\x1b]0;x\x07 bar", 2, "unknown instruction: FOO\\x1b]0;X\\x07"),
     ("HEALTHCHECK --interval=1us CMD a", 2, 'Interval "interval" cannot be less than 1ms'),
     ("HEALTHCHECK --timeout=-1s CMD a", 2, 'Interval "timeout" cannot be less than 1ms'),
     ("HEALTHCHECK --retries=-1 CMD a", 2, "--retries cannot be negative (-1)"),

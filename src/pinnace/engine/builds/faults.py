@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pinnace.errors import InvalidParameter
 
 _SHOWN_CHARS = 160
+_CONTROLS = {code: f"\\x{code:02x}" for code in (*range(9), *range(10, 32), *range(127, 160))}
 
 
 class DockerfileError(InvalidParameter):
@@ -22,6 +23,7 @@ class DockerfileError(InvalidParameter):
     def __init__(
         self, reason: str, *, line: int = 0, instruction: str = "", file: str = "Dockerfile"
     ) -> None:
+        reason, instruction, file = map(_shown, (reason, instruction, file))
         message = f"dockerfile parse error on line {line}: {reason}"
         if not line:
             message = f"failed to parse {file}: {reason}"
@@ -45,3 +47,8 @@ class CommandFailed(InvalidParameter):
     def __init__(self, words: Sequence[str], code: int) -> None:
         super().__init__(f"The command '{' '.join(words)}' returned a non-zero code: {code}")
         self.code = code
+
+
+def _shown(text: str) -> str:
+    """Return text in which nothing moves a cursor or colours a terminal."""
+    return text.translate(_CONTROLS)

@@ -17,6 +17,7 @@ HEALTH_FLAGS = {
 }
 
 _LEAST_NS = 1_000_000
+_UNITS = ("ns", "us", "µs", "ms", "s", "m", "h")
 _NUMBER = re.compile(r"[+-]?\d+")
 _WITHOUT_UNIT = re.compile(r"(\d+(?:\.\d*)?|\.\d+)([^\d.]*)")
 _INT32_MAX = 2**31 - 1
@@ -70,7 +71,7 @@ def _interval(name: str, flags: Flags) -> int:
 def _duration_fault(text: str, bare: str) -> str:
     """Say what is wrong with a duration as Go's time.ParseDuration does."""
     match = _WITHOUT_UNIT.fullmatch(bare)
-    if not match:
+    if not match or match[2] in _UNITS:
         return f'time: invalid duration "{text}"'
     if not match[2]:
         return f'time: missing unit in duration "{text}"'
