@@ -61,7 +61,7 @@ class FetchedManifest:
 
 @dataclass(frozen=True, slots=True)
 class TransferLimits:
-    """How many layers one pull or push transfers at a time; 0: any number."""
+    """How many layers all pulls, and all pushes, transfer at a time; 0: any number."""
 
     downloads: int = 3
     uploads: int = 5

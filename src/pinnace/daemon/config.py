@@ -54,8 +54,8 @@ class Config(
         default_ulimits: By name.
         log_opts: Default log options of containers.
         nft_table: nftables table of this daemon; "": from the bridge's name.
-        max_concurrent_downloads: Of layers, per pull; 0: any number.
-        max_concurrent_uploads: Of layers, per push; 0: any number.
+        max_concurrent_downloads: Of layers, by all pulls together; 0: any number.
+        max_concurrent_uploads: Of layers, by all pushes together; 0: any number.
         keep_layer_blobs: Keep the compressed layers that registries sent.
         max_layer_bytes: Of a layer, unpacked.
         max_manifest_bytes: Of a manifest, an index or an image config.

@@ -36,8 +36,8 @@ def add_registry_arguments(made: argparse.ArgumentParser) -> None:
     add("--http-proxy", metavar="URL")
     add("--https-proxy", metavar="URL")
     add("--no-proxy", metavar="HOSTS")
-    add("--max-concurrent-downloads", type=int, metavar="N", help="of layers, per pull")
-    add("--max-concurrent-uploads", type=int, metavar="N", help="of layers, per push")
+    add("--max-concurrent-downloads", type=int, metavar="N", help="of layers")
+    add("--max-concurrent-uploads", type=int, metavar="N", help="of layers")
     add("--max-download-attempts", type=int, metavar="N")
 
 
