@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+import sqlite3
 import time
 from dataclasses import dataclass
 
 import pytest
 from tests.support import images
+from tests.support.remote import Remote, started
 
 pytestmark = pytest.mark.root
 
@@ -204,3 +207,59 @@ def test_c88_a_container_just_started_is_up_for_less_than_a_second(entry, contai
         if time.monotonic() - begun < 1:
             break
     assert "Up Less than a second" in seen
+
+
+AGES_S = {"half a minute": 30, "a minute and a half": 90, "five minutes": 300, "five weeks": 3e6}
+
+
+@pytest.fixture(scope="module")
+def aged():
+    """A daemon whose running containers were started long ago, and its port.
+
+    Time is not waited for: the record of the start is put back while the daemon is down.
+    """
+    with started("aged", bridge=None) as (engine, port):
+        engine.load(images.busybox_archive())
+        made = {}
+        for name in AGES_S:
+            body = {"Image": "busybox", "Cmd": ["sleep", "600"], "Labels": {"age": name}}
+            made[name] = engine.request("POST", "/containers/create", body).json()["Id"]
+            assert engine.request("POST", f"/containers/{made[name]}/start").status == 204
+        engine.stop()
+        with contextlib.closing(sqlite3.connect(engine.root / "data" / "state.db")) as state:
+            for name, age_s in AGES_S.items():
+                begun = time.time_ns() - int(age_s * 1e9)
+                state.execute(
+                    "UPDATE containers SET record ="
+                    " CAST(json_set(CAST(record AS TEXT), '$.State.StartedNs', ?) AS BLOB)"
+                    " WHERE id = ?",
+                    (begun, made[name]),
+                )
+            state.commit()
+        engine.launch()
+        yield port, made
+
+
+@pytest.fixture
+def status(api, aged):
+    """The status of a container of some age."""
+    port, made = aged
+
+    def find(age):
+        entries = Remote(api.version, port).get("/containers/json").json()
+        return next(one["Status"] for one in entries if one["Id"] == made[age])
+
+    return find
+
+
+def test_c89_after_half_a_minute_the_seconds_are_counted(status):
+    assert re.fullmatch("Up (3[0-9]|[45][0-9]) seconds", status("half a minute"))
+
+
+def test_c90_after_a_minute_and_a_half_it_is_about_a_minute(status):
+    assert status("a minute and a half") == "Up About a minute"
+
+
+def test_c91_after_five_minutes_the_minutes_are_counted(status):
+    assert status("five minutes") == "Up 5 minutes"
+    assert status("five weeks") == "Up 4 weeks"

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import re
+import sys
 
 import pytest
 from tests.support import images
+from tests.support.remote import Remote, started
 
 pytestmark = pytest.mark.root
+MEMORY_WARNING = "Your kernel does not support memory limit capabilities. Limitation discarded."
+SWAP_WARNING = "Your kernel does not support memory swap capabilities. Limitation discarded."
 SEARCH_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -164,3 +168,31 @@ def test_c107_a_bad_port_spec_is_found_at_start_only(api, containers, spec):
     assert reply.status == 500
     assert reply.text.startswith(f"Error starting container {container}: ")
     assert not containers.inspect(container)["State"]["Running"]
+
+
+@pytest.fixture(scope="module")
+def limitless(tmp_path_factory):
+    """The port of a daemon on a host that, as far as it can see, limits no memory."""
+    python = tmp_path_factory.mktemp("limitless") / "python"
+    hidden = "umount /sys/fs/cgroup/memory || mount -t tmpfs none /sys/fs/cgroup"
+    script = f'{hidden}; exec {sys.executable} "$@"'
+    python.write_text(
+        f"#!/bin/sh\nexec unshare --mount --propagation=private sh -c '{script}' python \"$@\"\n"
+    )
+    python.chmod(0o755)
+    with started("lim", bridge=None, python=str(python)) as (engine, port):
+        engine.load(images.busybox_archive())
+        yield port
+
+
+def test_c108_a_limit_that_the_host_cannot_keep_is_warned_of(api, containers, limitless):
+    body = {"Image": "busybox", "Cmd": ["true"], "Memory": 64 << 20}
+    reply = Remote(api.version, limitless).post("/containers/create", body)
+    assert (reply.status, reply.json()["Warnings"]) == (201, [MEMORY_WARNING])
+    reply = api.post("/containers/create", body)
+    containers.adopt(reply.json()["Id"])
+    limits = api.get("/info").json()
+    wanted = [] if limits.get("SwapLimit") else [SWAP_WARNING]
+    assert reply.json().get("Warnings", []) == (
+        wanted if limits.get("MemoryLimit") else [MEMORY_WARNING]
+    )
