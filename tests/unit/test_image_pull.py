@@ -228,6 +228,17 @@ async def test_a_layer_that_is_here_on_another_stack_is_not_downloaded(tmp_path,
         host.close()
 
 
+async def test_an_image_without_layers_and_one_of_empty_layers_are_images(host, shelf):
+    put_image(shelf, "none", [])
+    await host.pull(NAME, "none")
+    assert host.catalog.resolve(f"{NAME}:none").layers == []
+    empty = tar_of()
+    put_image(shelf, "empty", [LAYERS[1], empty, empty, LAYERS[2], empty])
+    await host.pull(NAME, "empty")
+    sizes = [layer.size for layer in host.catalog.resolve(f"{NAME}:empty").layers]
+    assert sizes == [100, 0, 0, 200, 0]
+
+
 async def test_several_clients_share_every_download(host, shelf):
     put_image(shelf, "1", LAYERS)
     host.registries.gate.clear()
