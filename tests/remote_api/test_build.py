@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from tests.support.archives import file, folder, symlink, tar_of
 from tests.support.images import BUSYBOX
+from tests.support.remote import read_until, until
 from tests.support.remote_images import PACKED
 
 from pinnace.client.busybox import busybox_layer
@@ -189,6 +190,25 @@ def test_c308_a_command_that_fails_ends_the_text(api, stock, base):
     command = "[/bin/sh -c exit 3]"
     assert error_of(reply) == f"The command {command} returned a non-zero code: 3"
     assert "never" not in reply.text
+
+
+def test_a_command_is_killed_when_its_client_leaves(api, stock, base, newest):
+    dockerfile = f"FROM {base}\nRUN sleep 600\n".encode()
+    head = f"POST {api.target('/build')} HTTP/1.1\r\nHost: localhost\r\n"
+    with api.connect() as connection:
+        connection.sendall(f"{head}Content-Length: {len(dockerfile)}\r\n\r\n".encode())
+        connection.sendall(dockerfile)
+        got = read_until(connection, b"## ")
+        while not (found := re.search(f"## ({FULL_ID})", got.decode())):
+            got += connection.recv(4096)
+        container = found[1]
+        until(lambda: _state(newest, container)["Running"], "the start of the command")
+    until(lambda: not _state(newest, container)["Running"], "the end of the command")
+    assert _state(newest, container)["ExitCode"] == 137
+
+
+def _state(newest, container):
+    return newest.get(f"/containers/{container}/json").json()["State"]
 
 
 def test_c309_c310_the_image_is_named_on_success(api, stock, base):
