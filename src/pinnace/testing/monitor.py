@@ -71,7 +71,10 @@ class FakeAttachment:
         """Serve the client from the task, which is there now."""
         self.task = task
         if self.sink.replay:
-            for stream, data in task.history:
+            history = task.history
+            if self.sink.stream_by_stream:
+                history = sorted(history, key=lambda chunk: chunk[0])
+            for stream, data in history:
                 self.send(stream, data)
         if task.exit is not None or (self.sink.replay and not self.sink.stream):
             self.finish()
