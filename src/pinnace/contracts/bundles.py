@@ -101,6 +101,25 @@ class Bundles(Protocol):
         """
         ...
 
+    def hold_volume(
+        self, container_id: ContainerId, volume: Path, options: Mapping[str, str] | None
+    ) -> None:
+        """Have a volume mounted while the container runs.
+
+        Args:
+            container_id: The container.
+            volume: The volume's directory.
+            options: `type`, `device` and `o`; None: it is mounted already, by an earlier daemon.
+
+        Raises:
+            Internal: The kernel refused; Docker's text.
+        """
+        ...
+
+    def release_volume(self, container_id: ContainerId, volume: Path) -> None:
+        """Unmount the volume when no other container holds it. Idempotent."""
+        ...
+
     def copy_up(self, container_id: ContainerId, destination: str, volume: Path) -> None:
         """Fill an empty volume with what the root filesystem has at `destination`."""
         ...

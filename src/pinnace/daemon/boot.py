@@ -43,6 +43,9 @@ async def boot(daemon: Daemon) -> list[ContainerId]:
         Unavailable: The supervisor cannot be reached or started.
     """
     tasks = {status.id: status for status in await daemon.monitor.connect()}
+    for container in daemon.registry:  # before anything is cleared up
+        if container.id in tasks and tasks[container.id].exit is None:
+            daemon.runner.adopt(container)
     findings = [await _settle(daemon, container, tasks) for container in daemon.registry]
     running = [found.container for found in findings if found.running]
     attachments = [found for found in map(attachment_of, running) if found is not None]

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from pinnace.host.kernel import mount
 from pinnace.host.snapshots.tree import measure, remove_tree
 
 
@@ -26,6 +27,8 @@ class VolumeDirectories:
     def remove(self, name: str) -> None:
         """See the contract."""
         directory = self._root / name
+        while mount.unmount(self.mountpoint(name)):  # what is mounted there is not the volume's
+            pass
         doomed = self._root / f".removing-{name}"
         if directory.exists():
             directory.rename(doomed)

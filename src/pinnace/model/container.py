@@ -416,7 +416,7 @@ class MountRecord(Record, frozen=True, kw_only=True):
         name: Volume name, or the image as it was named.
         propagation: rprivate, rslave, … ; "" for tmpfs.
         mode: The mode words as the user gave them ("z,ro").
-        options: Further mount options (tmpfs).
+        options: Further mount options (tmpfs); of a volume that is a mount, the driver's options.
         recursive: Bind with submounts.
         read_only_recursive: Submounts are read-only too.
         copy_up: Fill an empty volume from the image at first use.

@@ -18,7 +18,7 @@ from pinnace.engine.containers.names import random_name
 from pinnace.engine.containers.registry import ContainerRegistry
 from pinnace.engine.containers.runner import Runner
 from pinnace.engine.networks.request import check_endpoint
-from pinnace.engine.volumes.service import VolumeService, data_directory
+from pinnace.engine.volumes.service import VolumeService, data_directory, mount_options
 from pinnace.errors import ContainerNotFound, InvalidParameter, NetworkNotFound, NotFound
 from pinnace.model.container import (
     Container,
@@ -262,7 +262,12 @@ class Creation:
         if mount.type != "volume" or mount.source:
             return mount
         volume = await self._volumes.create(VolumeCreate(name=mount.name, driver=mount.driver))
-        return replace(mount, name=volume.name, source=str(data_directory(volume)))
+        return replace(
+            mount,
+            name=volume.name,
+            source=str(data_directory(volume)),
+            options=mount_options(volume),
+        )
 
     def _named(self, container: Container) -> Container:
         """Give it a host name: its own short id, or that of whose network it joins."""

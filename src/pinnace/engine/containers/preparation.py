@@ -42,6 +42,20 @@ class Prepared:
     plan: CgroupPlan
 
 
+def mounted_volumes(container: Container) -> list[tuple[Path, dict[str, str]]]:
+    """Return directory and driver options of the container's volumes that are mounts."""
+    return [
+        (Path(mount.source), dict(_split(option) for option in mount.options))
+        for mount in container.mounts
+        if mount.type == "volume" and mount.options
+    ]
+
+
+def _split(option: str) -> tuple[str, str]:
+    key, _, value = option.partition("=")
+    return key, value
+
+
 def identity_of(bundles: Bundles, container: Container, rootfs: str, user: str) -> Identity:
     """Resolve a user of a container to ids; blocks."""
     return bundles.identity(Path(rootfs), user, container.host_config.group_add or [])
@@ -139,6 +153,8 @@ class Preparation:
         parts, host = self._parts, container.host_config
         directory = parts.bundles.directory(self._network_owner(container).id)
         sources: dict[str, str] = {}
+        for volume, options in mounted_volumes(container):
+            parts.bundles.hold_volume(container.id, volume, options)
         for number, mount in enumerate(container.mounts):
             if mount.type == "bind":
                 parts.bundles.check_source(mount.source, create=mount.create_source)

@@ -26,7 +26,12 @@ from pinnace.contracts.monitor import Monitor
 from pinnace.contracts.snapshots import ChainId, Change, Snapshots
 from pinnace.engine.containers import cgroup_plan, spec
 from pinnace.engine.containers.orphans import OrphanClearing
-from pinnace.engine.containers.preparation import Preparation, Prepared, identity_of
+from pinnace.engine.containers.preparation import (
+    Preparation,
+    Prepared,
+    identity_of,
+    mounted_volumes,
+)
 from pinnace.engine.containers.registry import ContainerRegistry
 from pinnace.engine.containers.resources import block_paths, runtime_resources
 from pinnace.errors import PinnaceError, RuntimeFailure
@@ -351,6 +356,8 @@ class Runner:
         # None is left but in a PID namespace of others, or if the supervisor died in a start.
         parts.cgroups.kill(plan)
         parts.bundles.unmount_rootfs(container.id)
+        for volume, _ in mounted_volumes(container):
+            parts.bundles.release_volume(container.id, volume)
         parts.cgroups.remove(plan)
 
     async def _destroy(self, container: Container) -> None:
@@ -371,6 +378,11 @@ class Runner:
         return await clearing.run(known, parts.offload)
 
     # While it runs
+
+    def adopt(self, container: Container) -> None:
+        """Take up what a container holds that went on running while the daemon was away."""
+        for volume, _ in mounted_volumes(container):
+            self._parts.bundles.hold_volume(container.id, volume, None)
 
     def cgroup_plan(self, container: Container) -> CgroupPlan:
         """Return the container's control groups with its limits, without device rules."""

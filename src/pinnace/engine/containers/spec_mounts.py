@@ -29,6 +29,7 @@ _FLAGS = {
     )
     for word, opposite in (pair, pair[::-1])
 }
+_KEPT_FLAGS = frozenset(("noexec", "nosuid", "nodev", "noatime", "nodiratime"))
 _PROPAGATIONS = frozenset(
     prefix + kind for prefix in ("", "r") for kind in ("private", "shared", "slave", "unbindable")
 )
@@ -235,8 +236,14 @@ def _user_mount(record: MountRecord, inputs: MountInputs) -> Mount:
         destination=record.destination,
         type="bind",
         source=source,
-        options=[*options, propagation],
+        options=[*options, *_volume_flags(record), propagation],
     )
+
+
+def _volume_flags(record: MountRecord) -> list[str]:
+    """Return the flags a volume is mounted with: the runtime's bind would go without them."""
+    given = [value for key, _, value in (o.partition("=") for o in record.options) if key == "o"]
+    return [word for words in given for word in words.split(",") if word in _KEPT_FLAGS]
 
 
 def _check_propagation(source: str, wanted: str, found: Mapping[str, str]) -> None:

@@ -10,7 +10,7 @@ from typing import Protocol, TypeVar
 from pinnace.contracts.volume_files import VolumeFiles
 from pinnace.engine.events import EventLog
 from pinnace.engine.filters import Filters
-from pinnace.errors import Conflict, InvalidParameter, NotFound, NotSupported, VolumeNotFound
+from pinnace.errors import Conflict, InvalidParameter, NotFound, VolumeNotFound
 from pinnace.model.volume import PruneReport, Volume, VolumeCreate, VolumeList, VolumeUsage
 
 T = TypeVar("T")
@@ -199,8 +199,19 @@ def _passes(volume: Volume, filters: Filters) -> bool:
 
 def data_directory(volume: Volume) -> Path:
     """Return the host directory that holds the volume's data (its own, or the bound one)."""
-    device = (volume.options or {}).get("device")
-    return Path(device) if device else Path(volume.mountpoint)
+    options = volume.options or {}
+    return Path(options["device"]) if _is_bound(options) else Path(volume.mountpoint)
+
+
+def mount_options(volume: Volume) -> list[str]:
+    """Return the options of a volume that is mounted while it is used, as `key=value`."""
+    options = volume.options or {}
+    return [] if _is_bound(options) else [f"{key}={value}" for key, value in options.items()]
+
+
+def _is_bound(options: Mapping[str, str]) -> bool:
+    """Tell whether a volume is a directory of the host, under a name."""
+    return bool({"bind", "rbind"} & set(options.get("o", "").split(",")))
 
 
 def _check_name(name: str) -> None:
@@ -223,10 +234,10 @@ def _check_options(name: str, options: Mapping[str, str]) -> None:
             raise InvalidParameter(f'create {name}: invalid option: "{key}"')
     if not options:
         return
-    words = options.get("o", "").split(",")
-    if options.get("type", "none") not in {"none", "bind"} or not {"bind", "rbind"} & set(words):
-        raise NotSupported(
-            "local volumes made by mounting a device are not supported yet; only o=bind is"
-        )
-    if not Path(options.get("device", "")).is_absolute():
-        raise InvalidParameter('missing required option: "device"')
+    if not options.get("device"):
+        raise InvalidParameter(f'create {name}: missing required option: "device"')
+    if _is_bound(options):
+        if not Path(options["device"]).is_absolute():
+            raise InvalidParameter(f'create {name}: "device" must be an absolute path for o=bind')
+    elif not options.get("type"):
+        raise InvalidParameter(f'create {name}: missing required option: "type"')

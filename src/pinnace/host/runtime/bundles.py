@@ -19,6 +19,7 @@ from pinnace.host.runtime.devices import block_numbers, device_nodes, host_devic
 from pinnace.host.runtime.propagation import mount_propagations
 from pinnace.host.runtime.rootfs import check_mount_points
 from pinnace.host.runtime.users import resolve_identity
+from pinnace.host.runtime.volume_mounts import VolumeMounts
 from pinnace.model.record import ContainerId
 
 log = logging.getLogger(__name__)
@@ -36,6 +37,7 @@ class HostBundles:
         self._containers = data_root / "containers"
         self._bundles = exec_root / "bundles"
         self._snapshots = snapshots
+        self._volumes = VolumeMounts()
         self._containers.mkdir(mode=0o710, exist_ok=True)
         self._bundles.mkdir(mode=0o711, exist_ok=True)
 
@@ -164,6 +166,16 @@ class HostBundles:
             raise InvalidParameter(f"subpath {subpath}: {exc.strerror}") from exc
         return str(Path(root, inside))
 
+    def hold_volume(
+        self, container_id: ContainerId, volume: Path, options: Mapping[str, str] | None
+    ) -> None:
+        """See the contract."""
+        self._volumes.hold(container_id, volume, options)
+
+    def release_volume(self, container_id: ContainerId, volume: Path) -> None:
+        """See the contract."""
+        self._volumes.release(container_id, volume)
+
     def copy_up(self, container_id: ContainerId, destination: str, volume: Path) -> None:
         """See the contract.
 
@@ -187,6 +199,9 @@ class HostBundles:
                 raise
         staging = volume.with_name(f".filling-{container_id}")
         try:
+            if volume.is_mount():  # which nothing can be renamed over
+                _copy_tree(source, volume)
+                return
             staging.mkdir(mode=0o700)
             _copy_tree(source, staging)
             staging.rename(volume)
