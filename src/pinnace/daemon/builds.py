@@ -7,6 +7,7 @@ from pinnace.contracts.build_files import BuildFiles
 from pinnace.contracts.downloads import Downloads
 from pinnace.contracts.monitor import Monitor
 from pinnace.contracts.registry import ANONYMOUS, Credentials
+from pinnace.contracts.repositories import Repositories
 from pinnace.contracts.snapshots import Snapshots
 from pinnace.engine.builds.containers import StepContainers
 from pinnace.engine.builds.mounting import StepMounts
@@ -34,6 +35,7 @@ def build_service(
     images: ImageService,
     monitor: Monitor,
     downloads: Downloads,
+    repositories: Repositories,
     offload: Offload,
     transfer: Offload,
 ) -> BuildService:
@@ -46,7 +48,8 @@ def build_service(
         containers: Runs the commands of steps.
         images: Base images and results.
         monitor: Gives the output of steps.
-        downloads: Fetches what ADD names.
+        downloads: Fetches what ADD and `remote` name.
+        repositories: Fetches them from Git repositories.
         offload: Runs short blocking work.
         transfer: Runs work that waits for clients and servers.
     """
@@ -74,6 +77,7 @@ def build_service(
         offload=offload,
         transfer=transfer,
         downloads=downloads,
+        repositories=repositories,
         pull=_Pull(images),
         host=host_platform(machine.machine()),
     )

@@ -27,6 +27,7 @@ _CHUNK = 1 << 20
 _PREFIX = "git-"
 _SETTINGS = (
     "core.hooksPath=/dev/null",
+    "tar.umask=0022",  # what a checkout by root would give
     "credential.helper=",
     "http.lowSpeedLimit=1000",
     "http.lowSpeedTime=60",

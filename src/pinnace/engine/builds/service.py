@@ -18,6 +18,7 @@ from pinnace.engine.builds.ignore import FILE_NAME, IgnoreRules
 from pinnace.engine.builds.output import in_red
 from pinnace.engine.builds.params import BuildParams
 from pinnace.engine.builds.plan import make_plan
+from pinnace.engine.builds.remotes import fetch_context
 from pinnace.engine.builds.scope import GlobalScope, platform_arguments, unused_arguments
 from pinnace.engine.builds.session import BuildParts, Session
 from pinnace.engine.builds.solver import StepPolicy
@@ -156,6 +157,14 @@ class BuildService:
         self, name: str, params: BuildParams, stream: AsyncIterator[bytes]
     ) -> _Sources:
         files = self._parts.files
+        if params.remote:
+            async for _ in stream:  # clients send an empty context beside it
+                pass
+            fetched = await fetch_context(self._parts, name, params.remote)
+            if fetched.dockerfile is not None:
+                return _Sources(None, fetched.dockerfile, DOCKERFILE)
+            found = fetched.entries or ()
+            return await self._parts.offload(lambda: self._read_sources(name, params, found))
 
         def receive(inlet: ByteInlet) -> Sequence[SourceEntry]:
             return files.receive(name, inlet)

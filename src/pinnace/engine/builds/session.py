@@ -10,6 +10,7 @@ from pinnace.contracts.build_cache import BuildCache
 from pinnace.contracts.build_files import BuildFiles
 from pinnace.contracts.downloads import Downloads
 from pinnace.contracts.registry import Credentials
+from pinnace.contracts.repositories import Repositories
 from pinnace.engine.builds.containers import StepContainers
 from pinnace.engine.builds.context import ContextTree
 from pinnace.engine.builds.graph import Built
@@ -74,6 +75,7 @@ class BuildParts:
     offload: Offload
     transfer: Offload
     downloads: Downloads
+    repositories: Repositories
     pull: Pull
     host: Platform
 

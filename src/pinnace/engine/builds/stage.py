@@ -15,9 +15,11 @@ from pinnace.engine.builds.dockerfile import parse_triggers
 from pinnace.engine.builds.expand import expand
 from pinnace.engine.builds.graph import Built, Execution, Making, Operation, StepMount, Vertex
 from pinnace.engine.builds.instructions import (
+    Add,
     Arg,
     Copy,
     Healthcheck,
+    Insert,
     Instruction,
     Maintainer,
     Mount,
@@ -127,6 +129,17 @@ class _StageRun:
                 await self._run(expanded)
             case Transfer():
                 await self._transfer(expanded)
+            case Insert(source=source, target=target):
+                if not source.startswith(("http://", "https://")):
+                    raise InvalidParameter(f"INSERT needs a URL, not {source}")
+                await self._transfer(
+                    Add(
+                        original=expanded.original,
+                        location=expanded.location,
+                        sources=(source,),
+                        target=target,
+                    )
+                )
             case Workdir():
                 await self._workdir(expanded)
             case Arg():

@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
 
 from pinnace.contracts.build_files import CopyJob, Origin, Selection, SourceTree
+from pinnace.contracts.repositories import RepositorySource
 from pinnace.contracts.snapshots import ChainId
 from pinnace.engine.builds.context import ContextTree
 from pinnace.engine.builds.fetching import MAX_DOWNLOAD_BYTES, fetch_file
 from pinnace.engine.builds.graph import Copying
 from pinnace.engine.builds.ignore import IgnoreRules
 from pinnace.engine.builds.instructions import Add, Copy, Heredoc, Transfer
+from pinnace.engine.builds.remotes import fetch_repository, git_source
 from pinnace.engine.builds.session import Session
 from pinnace.engine.builds.sources import SourceRules, content_digest, select, shown_sum
 from pinnace.errors import InvalidParameter, NotSupported
@@ -140,6 +142,9 @@ def _selected(tree: SourceTree, words: Sequence[str], rules: SourceRules) -> lis
 
 async def _remote(session: Session, step: Transfer, url: str) -> Found:
     """Download one source of ADD; whether it changed is told by its content."""
+    source = git_source(url)
+    if source is not None:
+        return await _repository(session, step, source)
     name = posixpath.basename(unquote(urlsplit(url).path))
     if not name and step.target.endswith("/"):
         raise InvalidParameter(f"cannot determine filename from url: {url}")
@@ -152,6 +157,19 @@ async def _remote(session: Session, step: Transfer, url: str) -> Found:
         await _check(session, context, add.checksum)
     selection = Selection(name or "download", entry.path, is_directory=False, entries=[entry])
     return Found(Origin(context=context), [selection], bool(add and add.unpack))
+
+
+async def _repository(session: Session, step: Transfer, source: RepositorySource) -> Found:
+    """Fetch a repository; its files are copied as those of a directory."""
+    if isinstance(step, Add) and step.keep_git_dir:
+        raise NotSupported("ADD --keep-git-dir is not supported by this engine")
+    if isinstance(step, Add) and step.checksum:
+        raise NotSupported("ADD --checksum is not supported for Git sources by this engine")
+    context = session.new_context()
+    tree = ContextTree(await fetch_repository(session.parts, context, source))
+    excludes = IgnoreRules(step.excludes)
+    rules = SourceRules(is_excluded=excludes.ignores if excludes else _never)
+    return Found(Origin(context=context), select(tree, ".", rules))
 
 
 async def _check(session: Session, context: str, checksum: str) -> None:
@@ -180,7 +198,9 @@ async def _inline(session: Session, heredocs: Sequence[Heredoc]) -> Found:
 
 
 def _is_remote(step: Transfer, word: str) -> bool:
-    return isinstance(step, Add) and word.lower().startswith(_SCHEMES)
+    if not isinstance(step, Add):
+        return False
+    return word.lower().startswith(_SCHEMES) or git_source(word) is not None
 
 
 def _target(step: Transfer, working_dir: str) -> str:
