@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tests.support.archives import file, folder, symlink, tar_of
 from tests.support.images import BUSYBOX
-from tests.support.remote import read_until, until
+from tests.support.remote import BARE, Remote, read_until, started, until
 from tests.support.remote_images import PACKED
 
 from pinnace.client.busybox import busybox_layer
@@ -205,6 +205,27 @@ def test_a_command_is_killed_when_its_client_leaves(api, stock, base, newest):
         until(lambda: _state(newest, container)["Running"], "the start of the command")
     until(lambda: not _state(newest, container)["Running"], "the end of the command")
     assert _state(newest, container)["ExitCode"] == 137
+
+
+def test_a_crash_in_mid_build_leaves_nothing():
+    layer = busybox_layer(BUSYBOX)
+    with started("crash", bridge=None) as (engine, port):
+        api, newest = Remote("1.2", port), Remote(BARE, engine.socket)
+        newest.post("/images/create", layer, query={"fromSrc": "-", "repo": "base"})
+        body = form(part("Context", tar_of(file("f", b"x"))), part("Dockerfile", CRASHING))
+        head = f"POST /build HTTP/1.1\r\nHost: localhost\r\nContent-Type: {MULTIPART}\r\n"
+        with api.connect() as connection:
+            connection.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+            read_until(connection, b"## ")
+            until(lambda: newest.get("/containers/json").json(), "the start of the command")
+            engine.kill()
+        engine.launch()
+        assert newest.get("/containers/json", query={"all": 1}).json() == []
+        assert not list((engine.root / "data/builds/contexts").iterdir())
+        assert len(newest.get("/images/json", query={"all": 1}).json()) == 2
+
+
+CRASHING = b"FROM base\nADD f /f\nRUN sleep 600\n"
 
 
 def _state(newest, container):

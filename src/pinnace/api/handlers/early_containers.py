@@ -61,6 +61,8 @@ async def list_all(call: Call) -> Answer:
             tags = names.get(one.image_id) or [short_id(one.image_id)]
             # Always a space behind the program, and none of today's quotes.
             text = f"{seen.path} {' '.join(seen.args)}"
+            if one.state == "created":  # also when its start failed, which was an end then
+                one = replace(one, status=f"Exited ({seen.state.exit_code})")
             listed.append(replace(one, image=min(tags), command=text))
     return Answer(listed)
 
