@@ -38,6 +38,7 @@ from pinnace.host.content.blobs import BlobContent
 from pinnace.host.registry.client import HttpRegistries
 from pinnace.host.registry.settings import RegistrySettings
 from pinnace.host.snapshots.overlay import OverlaySnapshots
+from pinnace.host.snapshots.vfs import VfsSnapshots
 from pinnace.state.db import Database
 from pinnace.state.images import SqliteImageStore
 from pinnace.state.layer_blobs import SqliteLayerBlobs
@@ -69,11 +70,11 @@ def proxy(plain):
 class Pulls(PullHost):
     """Everything real below one directory."""
 
-    def __init__(self, root, *, limits=None, stall_s=20.0, **settings):
+    def __init__(self, root, *, limits=None, stall_s=20.0, driver=OverlaySnapshots, **settings):
         self.root = root
         self.database = Database.open(root / "state.db")
         super().__init__(
-            OverlaySnapshots(root / "overlay2", limits=limits),
+            driver(root / "overlay2", limits=limits),
             BlobContent(root / "content", limits=limits),
             SqliteImageStore(self.database),
             registries=HttpRegistries(RegistrySettings(backoff_s=0.01, stall_s=stall_s)),
@@ -360,3 +361,16 @@ async def test_hundred_pulls_and_deletes_and_sweeps_at_once_end_well(host, plain
     await tidy(host)
     assert list(host.content.digests()) == []
     assert await host.blobs.everything() == []
+
+
+async def test_full_copies_are_pulled_shared_and_gone_on_with_as_well(tmp_path, proxy):
+    name = f"{proxy.address}/team/app"
+    gone = f"/blobs/{digest_of(BLOBS[0])}"
+    async with pulls(tmp_path / "data", driver=VfsSnapshots) as host:
+        proxy.fail(Status(404), path=gone, times=-1)
+        with pytest.raises(NotFound):
+            await host.pull(name, "1")
+        proxy.heal()
+        await asyncio.gather(*(host.pull(name, "1") for _ in range(3)))
+        host.check(f"{name}:1")
+        await tidy(host)
