@@ -4,6 +4,7 @@ Carried out by the engine's other verbs, as clients of 0.3.3 did it over the API
 that the same command made of the same parent, else create, start, wait and commit.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -35,6 +36,7 @@ from pinnace.errors import Conflict, ImageNotFound, NotModified
 from pinnace.model.commit import CommitParams
 from pinnace.model.create import CreateParams
 from pinnace.model.image import ImageRecord
+from pinnace.model.record import ContainerId
 from pinnace.oci.reference import parse_reference
 from pinnace.wire.containers import ContainerCreateRequest
 from pinnace.wire.early import EarlyConfig
@@ -182,7 +184,7 @@ class EarlyBuild:
         )
         self._image = self._engine.images.resolve(image)
 
-    async def _created(self, base: ImageRecord, words: list[str]) -> str:
+    async def _created(self, base: ImageRecord, words: list[str]) -> ContainerId:
         """Create a container; what the image says goes where this build says nothing."""
         image = await self._engine.images.lineage.inspect(base.id)
         wanted = replace(self._step(words), image=base.id.removeprefix("sha256:"))
@@ -198,11 +200,10 @@ class EarlyBuild:
             image=base.id,
             lenient_hostname=True,
         )
-        container, _ = await self._engine.containers.create(params)
-        return container
+        return await self._engine.builds.steps.create(params)
 
-    async def _finished(self, container: str) -> int:
-        """Start a container and return its exit code."""
+    async def _finished(self, container: ContainerId) -> int:
+        """Start a container and return its exit code; from then on it is the user's."""
         containers = self._engine.containers
         try:
             await containers.start(container)
@@ -212,6 +213,8 @@ class EarlyBuild:
             with suppress(Conflict, NotModified):  # it does not run
                 await containers.kill(container, _KILL)
             raise
+        finally:
+            await asyncio.shield(self._engine.builds.steps.keep(container))
 
     async def _cached(self, base: ImageRecord, words: list[str]) -> ImageRecord | None:
         """Return what the same command made of `base` before."""

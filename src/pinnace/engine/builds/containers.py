@@ -6,7 +6,7 @@ import logging
 import secrets
 import socket
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from pinnace.contracts.build_cache import BuildCache
@@ -68,7 +68,7 @@ class StepContainers:
         container = ContainerId(secrets.token_hex(32))
         await self._cache.add_container(container)
         try:
-            await self._containers.create(_with_id(params, container))
+            await self._containers.create(replace(params, id=container))
         except BaseException:
             await asyncio.shield(self._cache.forget_container(container))
             raise
@@ -133,15 +133,6 @@ async def _let_go(reading: "asyncio.Task[None]", attachment: Attachment) -> None
     await asyncio.gather(reading, return_exceptions=True)
     with contextlib.suppress(PinnaceError):
         await asyncio.shield(attachment.cancel())
-
-
-def _with_id(params: CreateParams, container: ContainerId) -> CreateParams:
-    return CreateParams(
-        config=params.config,
-        host_config=params.host_config,
-        platform=params.platform,
-        id=container,
-    )
 
 
 async def _frames(source: socket.socket, took: Took) -> None:

@@ -10,6 +10,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 
 from pinnace.contracts.build_files import SourceEntry
+from pinnace.engine.builds.containers import StepContainers
 from pinnace.engine.builds.context import ContextTree
 from pinnace.engine.builds.dockerfile import parse
 from pinnace.engine.builds.fetching import with_bytes
@@ -60,6 +61,11 @@ class BuildService:
     def __init__(self, parts: BuildParts, upkeep: CacheUpkeep) -> None:
         self._parts = parts
         self._upkeep = upkeep
+
+    @property
+    def steps(self) -> StepContainers:
+        """What makes the containers of steps, so that a crash leaves none of them behind."""
+        return self._parts.containers
 
     async def cache(self) -> list[BuildCacheItem]:
         """Return what is in the build cache."""
