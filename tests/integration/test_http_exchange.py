@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from tests.support.http_edge import DEADLINE_S, connected, eventually, serving, talk
+from tests.support.http_edge import DEADLINE_S, Recorder, connected, eventually, serving, talk
 
 from pinnace.api.http.body import BodyReader
 from pinnace.api.http.failures import BodyTooLarge, ClientGone
@@ -395,3 +395,42 @@ async def test_closing_the_listener_cuts_off_what_does_not_finish():
         await listener.close(grace_s=0.05)
         assert await client.rest() == b""
         assert listener.connection_count == 0
+
+
+class Prompt(Recorder):
+    """An application that says of some requests that it need not wait."""
+
+    def is_immediate(self, request):
+        return request.path in {"/_ping", "/wrong", "/broken"}
+
+
+async def test_what_is_at_hand_is_answered_at_once_and_in_its_turn():
+    async def slow(exchange):
+        await asyncio.sleep(0.01)
+        await exchange.respond(200, b"slow")
+
+    app = Prompt()
+    app.routes["/slow"] = slow
+    async with serving(app) as (_, listener), connected(listener) as client:
+        ping = b"GET /_ping HTTP/1.1\r\n\r\n"
+        await client.send(ping)
+        assert (await client.answer())[2] == b"OK"
+        await client.send(ping + b"GET /slow HTTP/1.1\r\n\r\n" + ping * 2000)
+        got = [(await client.answer())[2] for _ in range(2002)]
+        assert got == [b"OK", b"slow", *[b"OK"] * 2000]
+
+
+@pytest.mark.parametrize("path", ["/wrong", "/broken"])
+async def test_an_answer_that_was_not_at_hand_after_all_is_a_500(path):
+    async def wrong(exchange):
+        await asyncio.sleep(0)
+        await exchange.respond(200)
+
+    async def broken(exchange):
+        raise LookupError
+
+    app = Prompt()
+    app.routes |= {"/wrong": wrong, "/broken": broken}
+    async with serving(app) as (_, listener):
+        got = await talk(listener, f"GET {path} HTTP/1.1\r\n\r\n".encode())
+        assert got.startswith(b"HTTP/1.1 500 ")

@@ -38,6 +38,8 @@ _MAX_FORM_BYTES = 64 << 10
 _FORMS = frozenset(
     {"ContainerAttach", "ContainerResize", "ContainerRestart", "ContainerStop", "ImageTag"}
 )
+# Answered without waiting for anything. Clients ask them most, often to see whether we live.
+_IMMEDIATE = frozenset({"SystemPing", "SystemPingHead"})
 _KEPT_LOCATIONS = 4096
 _LONG_PATH = 80  # no path without a name in it is that long
 
@@ -108,6 +110,11 @@ class Api:
             await self._refuse(exchange, location, headers)
         else:
             await self._serve(exchange, location, location.route, headers)
+
+    def is_immediate(self, request: Request) -> bool:
+        """Tell whether the answer to a request needs no waiting; asked for every one."""
+        route = self._locate(request).route
+        return route is not None and route.operation in _IMMEDIATE
 
     async def drain(self, timeout_s: float) -> int:
         """Wait for mutations whose clients left; return how many are left when time is up."""

@@ -8,7 +8,7 @@ from typing import Final
 from pinnace.api.http.answer import CONTINUE, render_refusal
 from pinnace.api.http.body import BodyReader, ByteQueue, Decoder, decoder_for, is_short
 from pinnace.api.http.deadline import Deadline
-from pinnace.api.http.exchange import Exchange
+from pinnace.api.http.exchange import Exchange, finish_now
 from pinnace.api.http.failures import BodyIncomplete, BodyMalformed, ClientGone, HeadError
 from pinnace.api.http.gate import Gate
 from pinnace.api.http.head import Framing, Request, early_error, parse_head
@@ -289,8 +289,6 @@ class Connection(asyncio.Protocol):
         self.transport.resume_reading()
         return protocol
 
-    # --- called by the listener
-
     @property
     def is_idle(self) -> bool:
         """No request is in progress."""
@@ -306,8 +304,6 @@ class Connection(asyncio.Protocol):
         """End the connection at once."""
         if self._phase is not Phase.LOST:
             self.transport.abort()
-
-    # --- requests
 
     def _next_request(self) -> None:
         """Start the next request if its head is complete."""
@@ -364,7 +360,11 @@ class Connection(asyncio.Protocol):
         body = _NO_BODY if framing.length == 0 else self._open_body(framing)
         exchange = Exchange(self, request, body)
         self._exchange = exchange
-        self._task = self.loop.create_task(self._owner.app(exchange), name=self.name)
+        work = self._owner.app(exchange)
+        if not self._buffer and self._gate.is_open and self._owner.is_immediate(request):
+            self._ended(finish_now(work))
+            return
+        self._task = self.loop.create_task(work, name=self.name)
         self._task.add_done_callback(self._finished)
 
     def _open_body(self, framing: Framing) -> BodyReader:
@@ -416,19 +416,20 @@ class Connection(asyncio.Protocol):
             self._body.end(error)
 
     def _finished(self, task: "asyncio.Task[None]") -> None:
-        """Go on after the application returned."""
-        exchange = self._exchange
-        assert exchange is not None  # noqa: S101 - set before the task started
         self._task = None
-        self._exchange = None
-        failure = None if task.cancelled() else task.exception()
-        if failure is not None and not isinstance(failure, ClientGone):
+        self._ended(asyncio.CancelledError() if task.cancelled() else task.exception())
+
+    def _ended(self, failure: BaseException | None) -> None:
+        """Go on after the application returned."""
+        exchange, self._exchange = self._exchange, None
+        assert exchange is not None  # noqa: S101 - set before the application began
+        if failure is not None and not isinstance(failure, ClientGone | asyncio.CancelledError):
             _log.error("request failed", exc_info=failure, extra={"listener": self.name})
         if self._phase is Phase.RAW:
             if self._carrier is None or self._carrier.done():
                 self._close()
         elif self._phase is not Phase.LOST and not self._hijacked:
-            self._end_exchange(exchange, failed=failure is not None or task.cancelled())
+            self._end_exchange(exchange, failed=failure is not None)
 
     def _end_exchange(self, exchange: Exchange, *, failed: bool) -> None:
         if not exchange.started:

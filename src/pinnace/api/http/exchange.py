@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Coroutine, Sequence
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from pinnace.api.http.answer import Fields, render_head, render_legacy_hijack, render_upgrade
 from pinnace.api.http.body import BodyReader
@@ -263,3 +263,24 @@ class StreamWriter:
 
 
 App = Callable[[Exchange], Coroutine[object, object, None]]
+
+
+@runtime_checkable
+class KnowsImmediate(Protocol):
+    """An application that can tell which requests it answers without waiting for anything."""
+
+    def is_immediate(self, request: Request) -> bool:
+        """Tell whether the answer to a request is at hand."""
+        ...
+
+
+def finish_now(work: Coroutine[object, object, None]) -> Exception | None:
+    """Carry out what never waits, without a task; return what it failed with."""
+    try:
+        work.send(None)
+    except StopIteration:
+        return None
+    except Exception as exc:  # noqa: BLE001 - as a task would keep it
+        return exc
+    work.close()
+    return RuntimeError("an immediate answer waited for something")

@@ -16,8 +16,8 @@ from typing import Final, Literal
 from pinnace.api.http import peer as peers
 from pinnace.api.http.access import AccessPolicy, is_loopback
 from pinnace.api.http.connection import Connection
-from pinnace.api.http.exchange import App
-from pinnace.api.http.head import ListenerInfo, Peer
+from pinnace.api.http.exchange import App, KnowsImmediate
+from pinnace.api.http.head import ListenerInfo, Peer, Request
 from pinnace.api.http.limits import Limits
 from pinnace.api.http.tls import TlsProtocol, TlsSpec, common_name, server_context
 from pinnace.errors import Conflict, InvalidParameter, Unavailable
@@ -203,6 +203,7 @@ class _Port:
         self.loop = loop
         self.admit = listener.add
         self.discard = listener.discard
+        self.is_immediate = _immediate_of(app)
 
     def identify(self, transport: asyncio.Transport) -> Peer:
         """Find out who is at the other end."""
@@ -219,6 +220,14 @@ class _Port:
             return peers.identify_tcp(transport)
         remote = transport.get_extra_info("peername")
         return Peer(uid=None, cert_cn=cert_cn, address=remote[0] if remote else None)
+
+
+def _immediate_of(app: object) -> Callable[[Request], bool]:
+    return app.is_immediate if isinstance(app, KnowsImmediate) else _never
+
+
+def _never(_: Request) -> bool:
+    return False
 
 
 async def _open(spec: ListenSpec) -> list[socket.socket]:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from pinnace.api.http.access import AccessPolicy
 from pinnace.api.http.exchange import App
-from pinnace.api.http.head import ListenerInfo, Peer
+from pinnace.api.http.head import ListenerInfo, Peer, Request
 from pinnace.api.http.limits import Limits
 
 if TYPE_CHECKING:
@@ -28,6 +28,10 @@ class Owner(Protocol):
     info: ListenerInfo
     policy: AccessPolicy
     loop: asyncio.AbstractEventLoop
+
+    def is_immediate(self, request: Request) -> bool:
+        """Tell whether the application answers a request without waiting for anything."""
+        ...
 
     def admit(self, connection: "Connection") -> bool:
         """Count a new connection; False when there are too many."""
