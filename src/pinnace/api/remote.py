@@ -11,10 +11,12 @@ from pinnace.errors import (
     AmbiguousPrefix,
     ContainerNotFound,
     ImageNotFound,
+    InvalidParameter,
     NotModified,
     PinnaceError,
     Unauthorized,
 )
+from pinnace.oci.reference import parse_reference
 
 _VERBS = {
     "ContainerStart": "starting",
@@ -40,7 +42,7 @@ def remote_failure(operation: str, name: str, error: PinnaceError) -> tuple[int,
         return 204, ""
     if name and (isinstance(error, AmbiguousPrefix) or _is_unknown(error)):
         return 404, f"No such container: {name}"
-    if isinstance(error, ImageNotFound) and name:
+    if name and (isinstance(error, ImageNotFound) or _names_no_image(operation, name, error)):
         unknown = _UNKNOWN_IMAGE.get(operation, "No such image")
         return 404, f"{unknown}: {name}"
     if operation == "SystemAuth" and isinstance(error, Unauthorized):
@@ -52,6 +54,17 @@ def remote_failure(operation: str, name: str, error: PinnaceError) -> tuple[int,
     if status == 500 and verb:
         return status, f"Error {verb} container {name}: {_told(error)}"
     return status, _told(error)
+
+
+def _names_no_image(operation: str, name: str, error: PinnaceError) -> bool:
+    """Whether the call failed because no image could have this name."""
+    if not operation.startswith("Image") or not isinstance(error, InvalidParameter):
+        return False
+    try:
+        parse_reference(name)
+    except InvalidParameter:
+        return True
+    return False
 
 
 def _is_unknown(error: PinnaceError) -> bool:

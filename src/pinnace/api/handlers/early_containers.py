@@ -113,7 +113,11 @@ async def _wanted(call: Call) -> EarlyConfig:
     content = (await call.exchange.body.read(MAX_JSON_BYTES)).strip()
     if not content:
         raise InvalidParameter("EOF")
-    return jsonfold.convert(jsonfold.fold(first_object(content), EarlyConfig), EarlyConfig)
+    body = first_object(content)
+    if any(key.lower() == "cmd" and isinstance(value, str) for key, value in body.items()):
+        # Taken for a list of one word from clients of later days.
+        raise InvalidParameter("json: cannot unmarshal string into Go value of type []string")
+    return jsonfold.convert(jsonfold.fold(body, EarlyConfig), EarlyConfig)
 
 
 def first_object(content: bytes) -> JsonObject:
