@@ -6,7 +6,7 @@ import json
 import pytest
 
 from pinnace.api.credentials import AuthConfig, header_auth, header_credentials, parse_auth
-from pinnace.api.handlers.pushes import read_platform
+from pinnace.api.platforms import read_platform
 from pinnace.contracts.registry import ANONYMOUS, Credentials
 from pinnace.errors import InvalidParameter
 from pinnace.oci.platform import Platform

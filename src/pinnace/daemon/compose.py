@@ -19,8 +19,8 @@ from pinnace.contracts.snapshots import Snapshots
 from pinnace.daemon.builds import build_service
 from pinnace.daemon.config import Config, ulimits
 from pinnace.daemon.image_config import unpack_limits
-from pinnace.daemon.images import downloads, image_service
-from pinnace.daemon.registries import registries
+from pinnace.daemon.images import downloads, git_repositories, image_service
+from pinnace.daemon.registries import registries, registry_info, registry_service
 from pinnace.daemon.roots import engine_id
 from pinnace.daemon.stores import RecordStore
 from pinnace.engine.containers import capabilities
@@ -55,6 +55,7 @@ from pinnace.engine.volumes.service import VolumeService
 from pinnace.errors import Unavailable
 from pinnace.host.builds.files import HostBuildFiles
 from pinnace.host.netstack.stack import LinuxNetStack
+from pinnace.host.registry.client import HttpRegistries
 from pinnace.host.runtime.accounting import KernelAccounting
 from pinnace.host.runtime.bundles import HostBundles
 from pinnace.host.runtime.cgroup import KernelCgroups, mount_missing_hierarchies
@@ -154,6 +155,7 @@ class _Host:
     runtimes: dict[str, Runtime]
     netstack: LinuxNetStack
     monitor: SupervisorMonitor
+    registries: HttpRegistries
     init_path: str
     intents: dict[ContainerId, str | None]
 
@@ -181,7 +183,7 @@ async def compose(config: Config, tasks: Tasks, *, api_ports: Sequence[int]) -> 
         events=host.events,
         offload=host.workers,
         transfer=Workers(_TRANSFERS),
-        registries=registries(config),
+        registries=host.registries,
     )
     volumes = VolumeService(
         VolumeDirectories(Path(config.data_root) / "volumes"),
@@ -220,6 +222,7 @@ async def _host(config: Config, tasks: Tasks, api_ports: Sequence[int]) -> _Host
             exec_root / "netns", ruleset, table=config.table, api_ports=api_ports
         ),
         monitor=SupervisorMonitor(exec_root),
+        registries=registries(config),
         init_path=_init_path(config),
         intents={container.id: intent for container, intent in stored},
     )
@@ -306,6 +309,8 @@ def _engine(
     publish, registry, monitor = host.events.publish, host.registry, host.monitor
     logs = LogService(registry, monitor, host.bundles.log_directory, executor=host.workers.pool)
     accounting, layout = KernelAccounting(), host.facts.cgroup
+    repositories = git_repositories(host.config)
+    derivation = images.derivation(host.build_files, repositories)
     return Engine(
         containers=containers,
         attach=AttachService(registry, monitor, logs, publish),
@@ -321,7 +326,8 @@ def _engine(
         stats=StatsService(registry, accounting, layout),
         top=TopService(registry, accounting, layout, publish),
         images=images,
-        insertion=images.insertion(host.build_files),
+        derivation=derivation,
+        insertion=images.insertion(derivation),
         builds=build_service(
             host.database,
             files=host.build_files,
@@ -330,11 +336,13 @@ def _engine(
             images=images,
             monitor=monitor,
             downloads=downloads(host.config),
+            repositories=repositories,
             offload=host.workers,
             transfer=Workers(_TRANSFERS),
         ),
         volumes=volumes,
         networks=networks,
+        registries=registry_service(host.config, host.registries, host.workers),
         events=host.events,
         system=SystemService(
             _engine_facts(host),
@@ -403,6 +411,7 @@ def _engine_facts(host: _Host) -> EngineFacts:
         },
         default_runtime=config.default_runtime,
         labels=config.labels,
+        registries=registry_info(config),
         debug=config.debug,
         init_binary=host.init_path,
         warnings=exposure_warnings(config),

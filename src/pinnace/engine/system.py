@@ -2,7 +2,7 @@
 
 import os
 import platform
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
@@ -44,6 +44,7 @@ class EngineFacts:
         runtimes: Path and version by name.
         default_runtime: Name.
         labels: Of the daemon.
+        registries: `RegistryConfig` of the info.
         debug: Debug logging is on.
         init_binary: For `--init`; "" none.
         warnings: Said at every `info`.
@@ -64,6 +65,7 @@ class EngineFacts:
     runtimes: dict[str, tuple[str, str]]
     default_runtime: str
     labels: Sequence[str]
+    registries: Mapping[str, object]
     debug: bool
     init_binary: str
     warnings: Sequence[str]
@@ -151,15 +153,7 @@ class SystemService:
                 "Authorization": None,
                 "Log": ["json-file", "local", "none"],
             },
-            "RegistryConfig": {
-                "InsecureRegistryCIDRs": ["::1/128", "127.0.0.0/8"],
-                "IndexConfigs": {
-                    "docker.io": {
-                        "Name": "docker.io", "Mirrors": [], "Secure": True, "Official": True,
-                    }
-                },
-                "Mirrors": None,
-            },
+            "RegistryConfig": self._facts.registries,
             "Swarm": {
                 "NodeID": "",
                 "NodeAddr": "",

@@ -36,7 +36,10 @@ class Behaviour:
         usage_lists: Disk usage is sent as lists.
         network_containers: The network list names the containers attached.
         image_origin: Image inspect tells the container the image came from.
+        arrowed_result: The last line of a build points at the image with an arrow.
         delete_alone: Image delete forgets the one image, whatever names it or stands on it.
+        kept_login: The engine keeps a login for its clients.
+        automated_builds: Search tells which repositories are built automatically.
         remote: The first remote API: statuses, texts and short ids of 2013.
     """
 
@@ -58,7 +61,10 @@ class Behaviour:
     usage_lists: bool = False
     network_containers: bool = False
     image_origin: bool = False
+    arrowed_result: bool = False
     delete_alone: bool = False
+    kept_login: bool = False
+    automated_builds: bool = False
     remote: bool = False
 
 

@@ -33,11 +33,23 @@ def _one_entry_per_tag(message: ResponseMessage) -> None:
     message.body = entries
 
 
+def _name_and_description(body: JsonObject) -> None:
+    found: JsonObject = {"Name": body.get("name", ""), "Description": body.get("description", "")}
+    body.clear()
+    body.update(found)
+
+
 CHANGES = (
     Change(
         version=Version(1, 7),
         operation="ImageList",
         reshape=_one_entry_per_tag,
         summary="One entry per image; older clients get one per tag.",
+    ),
+    Change(
+        version=Version(1, 7),
+        operation="ImageSearch",
+        downgrade=_name_and_description,
+        summary="Search tells stars and whether a repository is official; two fields before.",
     ),
 )

@@ -60,6 +60,10 @@ def _lower_keys(body: JsonObject) -> None:
     body.update(image)
 
 
+def _trusted(body: JsonObject) -> None:
+    body["is_trusted"] = body.pop("is_automated", False)
+
+
 CHANGES = (
     Change(
         version=Version(1, 12),
@@ -72,5 +76,11 @@ CHANGES = (
         operation="ImageInspect",
         downgrade=_lower_keys,
         summary="Image inspect keys are CamelCase; older clients get lower case.",
+    ),
+    Change(
+        version=Version(1, 12),
+        operation="ImageSearch",
+        downgrade=_trusted,
+        summary="Search says is_automated; is_trusted before.",
     ),
 )

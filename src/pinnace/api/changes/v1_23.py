@@ -10,4 +10,10 @@ CHANGES = (
         downgrade=drop("State", "Mounts"),
         summary="The list shows state and mounts.",
     ),
+    Change(
+        version=Version(1, 23),
+        operation="SystemAuth",
+        downgrade=drop("IdentityToken"),
+        summary="A login may give an identity token to keep.",
+    ),
 )

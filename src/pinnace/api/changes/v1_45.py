@@ -31,8 +31,8 @@ EMPTY_CONFIG: JsonObject = {
     "OnBuild": None,
     "Labels": None,
 }
-# In the configs of images as engines up to 23.0 wrote them, but not in today's description of them;
-# the last six were written up to 1.6 only.
+# In the configs of images as engines up to 23.0 wrote them, but not in today's description of
+# them; the last six were written up to 1.6 only.
 _WRITTEN_ONLY = (
     "Hostname",
     "Domainname",

@@ -11,8 +11,6 @@ def _not_yet(what: str) -> Handler:
     return refuse
 
 
-registries = _not_yet("talking to registries")
-logins = _not_yet("logging in to registries")
 builds = _not_yet("building images")
 plugins = _not_yet("managing plugins")
 attestations = _not_yet("reading attestations of images")

@@ -1,6 +1,5 @@
 """Checks credentials at a registry."""
 
-import re
 from collections.abc import Sequence
 
 from pinnace.contracts.registry import Credentials, Login
@@ -12,12 +11,9 @@ from pinnace.host.registry.failures import ConnectionFailed, status_text
 from pinnace.host.registry.server import Server
 from pinnace.host.registry.tokens import TokenStore, basic_authorization
 from pinnace.host.registry.transport import Request, Transport, is_success
-from pinnace.oci.reference import DEFAULT_DOMAIN
+from pinnace.oci.registry_address import registry_domain
 
 SUCCEEDED = "Login Succeeded"
-# What clients call the default registry: its index' address of old, or its host.
-_DEFAULT_NAMES = ("", "index.docker.io", "registry-1.docker.io", DEFAULT_DOMAIN)
-_HOST = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 
 
 async def log_in(
@@ -42,7 +38,7 @@ async def log_in(
         RegistryUnauthorized: The credentials are refused.
         ConnectionFailed: The registry cannot be reached.
     """
-    host = registry_host(registry)
+    host = registry_domain(registry)
     found = await endpoints.of(host, push=True)
     for endpoint in found:
         server = Server(endpoint, credentials, transport=transport, tokens=tokens)
@@ -54,22 +50,6 @@ async def log_in(
             continue
         return await _prove(server.authorizer.challenges, endpoint, credentials, transport, tokens)
     raise InvalidParameter(f"unable to parse server address: {registry}")
-
-
-def registry_host(address: str) -> str:
-    """Return `host[:port]` of a registry's address; `docker.io` for the default one.
-
-    Raises:
-        InvalidParameter: It is none.
-    """
-    bare = re.sub(r"\A[a-zA-Z]+://", "", address.strip()).partition("/")[0]
-    if bare in _DEFAULT_NAMES:
-        return DEFAULT_DOMAIN
-    if not _HOST.fullmatch(bare):
-        raise InvalidParameter(
-            f'unable to parse server address: parse "https://{bare[:256]}": invalid host name'
-        )
-    return bare
 
 
 async def _prove(

@@ -1,0 +1,1 @@
+"""Registries as the API shows them: logins, search, what a repository holds."""
