@@ -1,6 +1,6 @@
 """API 1.46."""
 
-from pinnace.api.changes.change import Change, JsonObject, child, drop
+from pinnace.api.changes.change import Change, JsonObject, child, drop, ignore_query
 from pinnace.api.versions import Version
 
 
@@ -24,6 +24,12 @@ CHANGES = (
         operation="SystemEvents",
         hide=_is_image_creation,
         summary="The creation of an image is an event; older clients do not see it.",
+    ),
+    Change(
+        version=Version(1, 46),
+        operation="ImagePush",
+        upgrade_query=ignore_query("platform"),
+        summary="A platform can be asked for on push.",
     ),
     Change(
         version=Version(1, 46),

@@ -8,6 +8,7 @@ from pinnace.api.changes.change import (
     RequestMessage,
     child,
     drop,
+    ignore_query,
     made_child,
     objects,
     text,
@@ -68,6 +69,12 @@ CHANGES = (
         operation=("ContainerInspect", "ContainerList"),
         downgrade=_old_container,
         summary="ImageManifestDescriptor and GwPriority were added.",
+    ),
+    Change(
+        version=Version(1, 48),
+        operation=("ImageGet", "ImageGetAll", "ImageLoad"),
+        upgrade_query=ignore_query("platform"),
+        summary="Platforms can be asked for on load and save.",
     ),
     Change(
         version=Version(1, 48),

@@ -1,22 +1,12 @@
 """Handler of the push of images to registries."""
 
-import msgspec
-
 from pinnace.api.call import MAX_JSON_BYTES, Call
 from pinnace.api.credentials import AUTH_HEADER, header_credentials, parse_auth
 from pinnace.api.handlers.sending import send_progress
+from pinnace.api.platforms import read_platform
 from pinnace.api.streams import while_connected
 from pinnace.contracts.registry import ANONYMOUS, Credentials
 from pinnace.errors import InvalidParameter
-from pinnace.oci.platform import Platform
-
-
-class _PlatformQuery(msgspec.Struct, frozen=True):
-    """An OCI platform as the query has it."""
-
-    os: str
-    architecture: str
-    variant: str = ""
 
 
 async def push(call: Call) -> None:
@@ -47,20 +37,3 @@ async def read_credentials(call: Call) -> Credentials:
     if config is None:
         raise InvalidParameter("Bad parameters and missing X-Registry-Auth: invalid JSON")
     return config.credentials()
-
-
-def read_platform(text: str) -> Platform | None:
-    """Return the platform of a `platform` parameter, which is JSON; None for none.
-
-    Raises:
-        InvalidParameter: It cannot be read, or lacks what a platform must have.
-    """
-    if not text:
-        return None
-    try:
-        found = msgspec.json.decode(text, type=_PlatformQuery)
-    except msgspec.MsgspecError as exc:
-        raise InvalidParameter(f"failed to parse platform: {exc}") from exc
-    if not found.os or not found.architecture:
-        raise InvalidParameter("both OS and Architecture must be provided")
-    return Platform(found.os, found.architecture, found.variant)

@@ -1,10 +1,11 @@
 """Handlers of images as archives: load, save, import."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 from pinnace.api.call import Answer, Call
 from pinnace.api.credentials import AUTH_HEADER, header_credentials
 from pinnace.api.handlers.sending import send_chunks, send_progress
+from pinnace.api.platforms import read_platforms
 from pinnace.api.streams import while_connected
 from pinnace.engine.images.bridge import Message
 from pinnace.errors import InvalidParameter
@@ -53,14 +54,18 @@ def _pull(call: Call) -> AsyncIterator[Message]:
 
 async def load(call: Call) -> Answer | None:
     """`POST /images/load`."""
-    quiet = call.query.flag("quiet", default=False)
-    await send_progress(call, call.engine.images.load(aiter(call.exchange.body), quiet=quiet))
+    messages = call.engine.images.load(
+        aiter(call.exchange.body),
+        quiet=call.query.flag("quiet", default=False),
+        platforms=read_platforms(call.query.all("platform")),
+    )
+    await send_progress(call, messages)
     return None
 
 
 async def save(call: Call) -> Answer | None:
     """`GET /images/{name}/get`."""
-    await send_chunks(call, call.engine.images.save([call.name]), TAR)
+    await _send(call, [call.name])
     return None
 
 
@@ -69,5 +74,10 @@ async def save_several(call: Call) -> Answer | None:
     names = [name for given in call.query.all("names") for name in given.split(",") if name]
     if not names:
         raise InvalidParameter("no image names given")
-    await send_chunks(call, call.engine.images.save(names), TAR)
+    await _send(call, names)
     return None
+
+
+async def _send(call: Call, names: Sequence[str]) -> None:
+    platforms = read_platforms(call.query.all("platform"))
+    await send_chunks(call, call.engine.images.save(names, platforms=platforms), TAR)

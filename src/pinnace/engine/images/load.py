@@ -15,6 +15,7 @@ from pinnace.contracts.image_store import StoredImage
 from pinnace.contracts.snapshots import Snapshots
 from pinnace.engine.images.bridge import Message
 from pinnace.engine.images.legacy import LegacyImage, legacy_images
+from pinnace.engine.images.progress import Meter
 from pinnace.engine.images.records import image_record
 from pinnace.errors import InvalidParameter, NotFound
 from pinnace.model.image import ImageLayer
@@ -41,7 +42,6 @@ T = TypeVar("T")
 
 _IMAGE_NAME = "io.containerd.image.name"
 _REF_NAME = "org.opencontainers.image.ref.name"
-_REPORT_BYTES = 1 << 20
 
 
 class ArchiveItem(msgspec.Struct, frozen=True, rename="pascal"):
@@ -87,7 +87,10 @@ class ArchiveLoader:
         *,
         host: Platform,
         show: Callable[[Message], None],
+        platforms: Sequence[Platform] = (),
     ) -> None:
+        """Load from `archive` what runs on `platforms`; everything when there are none."""
+        self._platforms = platforms
         self._archive = archive
         self._snapshots = snapshots
         self._host = host
@@ -106,7 +109,22 @@ class ArchiveLoader:
 
         Raises:
             InvalidParameter: It holds none, or contradicts itself.
+            NotFound: It holds none of the platforms asked for.
         """
+        found = self._all_sources()
+        if not self._platforms:
+            return found
+        chosen = [source for source in found if self._is_wanted(source)]
+        if not chosen:
+            names = ", ".join(platform.text() for platform in self._platforms)
+            raise NotFound(f"requested platform ({names}) not found in the archive")
+        return chosen
+
+    def _is_wanted(self, source: _Source) -> bool:
+        has = parse_image_document(source.config).platform()
+        return any(wanted.runs(has) for wanted in self._platforms)
+
+    def _all_sources(self) -> list[_Source]:
         if self._archive.has("manifest.json"):
             items = self._json("manifest.json", list[ArchiveItem])
             return [self._docker_item(item) for item in items]
@@ -147,7 +165,8 @@ class ArchiveLoader:
         name = source.layers[number]
         total = self._archive.size(name)
         with self._open(name) as file:
-            reader = _Reporting(file, total, digest_hex(diff_id)[:12], self._show)
+            meter = Meter(self._show, "Loading layer", digest_hex(diff_id)[:12], total)
+            reader = _Metered(file, meter)
             wanted = source.digests[number] if source.digests else None
             self._snapshots.ingest_layer(parent, reader, diff_id=diff_id, digest=wanted)
 
@@ -171,34 +190,35 @@ class ArchiveLoader:
     def _oci_layout(self) -> Iterator[_Source]:
         top = parse_index(self._bytes("index.json"), OCI_INDEX)
         for descriptor in top.manifests:
-            found = self._manifest(descriptor, depth=0)
-            if found is None:
-                continue
-            content = self._blob(found)
-            manifest = parse_manifest(content, found.media_type)
-            yield _Source(
-                self._blob(manifest.config),
-                [layer.blob_path() for layer in manifest.layers],
-                [layer.digest for layer in manifest.layers],
-                _layout_names(descriptor),
-                found,
-                content,
-            )
+            for found in self._manifests(descriptor):
+                content = self._blob(found)
+                manifest = parse_manifest(content, found.media_type)
+                yield _Source(
+                    self._blob(manifest.config),
+                    [layer.blob_path() for layer in manifest.layers],
+                    [layer.digest for layer in manifest.layers],
+                    _layout_names(descriptor),
+                    found,
+                    content,
+                )
 
-    def _manifest(self, descriptor: Descriptor, *, depth: int) -> Descriptor | None:
-        """Return the manifest to load: itself, or the best of an index; None for other things."""
+    def _manifests(self, descriptor: Descriptor) -> list[Descriptor]:
+        """Return the manifests to load: itself, or the best of an index; none for other things."""
         if descriptor.media_type in MANIFEST_TYPES:
-            return descriptor
-        if descriptor.media_type not in INDEX_TYPES or depth > 2:
-            return None
+            return [descriptor]
+        if descriptor.media_type not in INDEX_TYPES:
+            return []
         index = parse_index(self._blob(descriptor), descriptor.media_type)
         present = [
             item
             for item in index.manifests
             if item.media_type in MANIFEST_TYPES and self._archive.has(item.blob_path())
         ]
-        chosen = choose_platform([(item, _platform(item)) for item in present], self._host)
-        return chosen or (present[0] if len(present) == 1 else None)
+        if len(present) == 1:
+            return present
+        stated = [(item, _platform(item)) for item in present]
+        best = [choose_platform(stated, wanted) for wanted in self._platforms or [self._host]]
+        return list({item.digest: item for item in best if item is not None}.values())
 
     def _blob(self, descriptor: Descriptor) -> bytes:
         return verify(self._bytes(descriptor.blob_path()), descriptor)
@@ -223,31 +243,17 @@ class ArchiveLoader:
             raise InvalidParameter(f"open {name}: no such file in the archive") from exc
 
 
-class _Reporting:
+class _Metered:
     """A file that shows how far it was read."""
 
-    def __init__(
-        self, file: BinaryIO, total: int, label: str, show: Callable[[Message], None]
-    ) -> None:
+    def __init__(self, file: BinaryIO, meter: Meter) -> None:
         self._file = file
-        self._total = total
-        self._label = label
-        self._show = show
-        self._done = 0
-        self._shown = 0
+        self._meter = meter
 
     def read(self, size: int = -1) -> bytes:
         data = self._file.read(size)
-        self._done += len(data)
-        if self._done - self._shown >= _REPORT_BYTES or (data and self._done == self._total):
-            self._shown = self._done
-            self._show(
-                {
-                    "status": "Loading layer",
-                    "progressDetail": {"current": self._done, "total": self._total},
-                    "id": self._label,
-                }
-            )
+        if data:
+            self._meter.add(len(data))
         return data
 
 

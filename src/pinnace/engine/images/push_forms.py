@@ -7,6 +7,7 @@ import msgspec
 
 from pinnace.contracts.layer_blobs import LayerBlob
 from pinnace.engine.images.catalog import Catalog
+from pinnace.engine.images.save import check_platform
 from pinnace.errors import InvalidParameter, NotFound
 from pinnace.model.image import ImageRecord
 from pinnace.oci.descriptor import (
@@ -114,14 +115,5 @@ def chosen_images(
         raise NotFound(f"tag does not exist: {target.familiar()}")
     chosen = [(name, catalog.images[catalog.tags[name.normalized()]]) for name in wanted]
     for name, record in chosen:
-        _check_platform(name, record, platform)
+        check_platform(name.familiar(), record, [platform] if platform else [])
     return chosen
-
-
-def _check_platform(name: Reference, record: ImageRecord, wanted: Platform | None) -> None:
-    has = Platform(record.os, record.architecture, record.variant)
-    if wanted is not None and not wanted.runs(has):
-        raise NotFound(
-            f"image with reference {name.familiar()} was found but its platform ({has.text()})"
-            f" does not match the specified platform ({wanted.text()})"
-        )

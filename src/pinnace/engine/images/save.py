@@ -10,9 +10,11 @@ from dataclasses import dataclass
 import msgspec
 
 from pinnace.contracts.snapshots import ByteSink, Snapshots
+from pinnace.errors import NotFound
 from pinnace.model.image import ImageLayer, ImageRecord
 from pinnace.oci.descriptor import OCI_CONFIG, OCI_INDEX, OCI_LAYER, OCI_MANIFEST, Descriptor
 from pinnace.oci.digest import Digest, sha256_digest
+from pinnace.oci.platform import Platform
 from pinnace.oci.reference import Reference
 from pinnace.oci.tar_reader import DIRECTORY, TarEntry
 from pinnace.oci.tar_writer import END_OF_ARCHIVE, entry_header, padding
@@ -31,6 +33,21 @@ class SavedImage:
     record: ImageRecord
     config: bytes
     tags: Sequence[Reference]
+
+
+def check_platform(ref: str, record: ImageRecord, wanted: Sequence[Platform]) -> None:
+    """Check that an image runs on one of the platforms asked for, if any are.
+
+    Raises:
+        NotFound: On none of them.
+    """
+    has = Platform(record.os, record.architecture, record.variant)
+    if wanted and not any(platform.runs(has) for platform in wanted):
+        names = ", ".join(platform.text() for platform in wanted)
+        raise NotFound(
+            f"image with reference {ref} was found but its platform ({has.text()}) does not match"
+            f" the specified platform ({names})"
+        )
 
 
 class ArchiveWriter:

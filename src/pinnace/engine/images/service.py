@@ -12,6 +12,7 @@ from pinnace.contracts.downloads import Downloads
 from pinnace.contracts.image_store import ImageChange, ImageState, ImageStore
 from pinnace.contracts.layer_blobs import LayerBlobs
 from pinnace.contracts.registry import ANONYMOUS, Credentials, Registries, TransferLimits
+from pinnace.contracts.repositories import Repositories
 from pinnace.contracts.snapshots import SnapshotKey, Snapshots
 from pinnace.engine.filters import Filters
 from pinnace.engine.images import listing
@@ -32,7 +33,7 @@ from pinnace.engine.images.pull import Puller, PullRequest, PullSettings
 from pinnace.engine.images.pull_plan import pull_reference
 from pinnace.engine.images.push import Pusher
 from pinnace.engine.images.records import format_time
-from pinnace.engine.images.save import SavedImage
+from pinnace.engine.images.save import SavedImage, check_platform
 from pinnace.engine.images.transfer import load_archive, save_archive
 from pinnace.errors import Conflict, ImageNotFound, InvalidParameter
 from pinnace.model.container import ContainerConfig
@@ -123,9 +124,9 @@ class ImageService:
         """The images with all that changes them, for those who make some."""
         return self._library
 
-    def derivation(self, files: BuildFiles) -> Derivation:
+    def derivation(self, files: BuildFiles, repositories: Repositories) -> Derivation:
         """Return what makes images out of images, writing layers through `files`."""
-        return Derivation(self._parts, self._library, files)
+        return Derivation(self._parts, self._library, files, repositories)
 
     def insertion(self, derivation: Derivation) -> Insertion:
         """Return what puts files from elsewhere into images."""
@@ -312,28 +313,40 @@ class ImageService:
         """Send images to their registry; see `Pusher.push`."""
         return self._pusher.push(name, tag=tag, platform=platform, credentials=credentials)
 
-    def load(self, stream: AsyncIterator[bytes], *, quiet: bool = False) -> AsyncIterator[Message]:
-        """Load every image of an archive; yield messages as `docker load` shows them.
+    def load(
+        self,
+        stream: AsyncIterator[bytes],
+        *,
+        quiet: bool = False,
+        platforms: Sequence[Platform] = (),
+    ) -> AsyncIterator[Message]:
+        """Load the images of an archive, all or those that run on one of `platforms`.
 
-        Nothing of the archive is in the catalog before all its layers are on disk.
+        Yields messages as `docker load` shows them. Nothing of the archive is in the catalog
+        before all its layers are on disk.
 
         Raises:
             InvalidParameter: The archive is broken or hostile; raised by the iteration.
+            NotFound: It has none of the platforms.
         """
-        return load_archive(self._parts, self._library, stream, quiet=quiet)
+        return load_archive(self._parts, self._library, stream, quiet=quiet, platforms=platforms)
 
-    async def save(self, refs: Sequence[str]) -> AsyncIterator[bytes]:
+    async def save(
+        self, refs: Sequence[str], *, platforms: Sequence[Platform] = ()
+    ) -> AsyncIterator[bytes]:
         """Yield an archive of images.
 
         A name without a tag stands for all tags of the repository; an id for the image alone.
 
         Raises:
             ImageNotFound: One of them is not here; raised before the first byte.
+            NotFound: One of them runs on none of `platforms`, if there are any; likewise.
             Internal: A layer is damaged.
         """
         chosen: dict[ImageId, list[Reference]] = {}
         for ref in refs:
             for image, tags in self._named(ref):
+                check_platform(ref, self.catalog.images[image], platforms)
                 known = chosen.setdefault(image, [])
                 known += [tag for tag in tags if tag not in known]
         images = [

@@ -18,14 +18,20 @@ from pinnace.engine.images.parts import ImageParts
 from pinnace.engine.images.save import ArchiveWriter, SavedImage
 from pinnace.errors import PinnaceError
 from pinnace.oci.chain import ChainId
+from pinnace.oci.platform import Platform
 
 T = TypeVar("T")
 
 
 async def load_archive(
-    parts: ImageParts, library: ImageLibrary, stream: AsyncIterator[bytes], *, quiet: bool
+    parts: ImageParts,
+    library: ImageLibrary,
+    stream: AsyncIterator[bytes],
+    *,
+    quiet: bool,
+    platforms: Sequence[Platform] = (),
 ) -> AsyncIterator[Message]:
-    """Load every image of an archive; yield messages as `docker load` shows them.
+    """Load the images of an archive; yield messages as `docker load` shows them.
 
     Nothing of the archive is in the catalog before all its layers are on disk.
 
@@ -34,7 +40,7 @@ async def load_archive(
     """
 
     async def work(progress: Progress) -> None:
-        await _load(parts, library, stream, progress, quiet=quiet)
+        await _load(parts, library, stream, progress, quiet=quiet, platforms=platforms)
 
     async with aclosing(with_progress(work, name="image load")) as messages:
         async for message in messages:
@@ -127,6 +133,7 @@ async def _load(
     progress: Progress,
     *,
     quiet: bool,
+    platforms: Sequence[Platform],
 ) -> None:
     chains = list[ChainId]()
     leases = ExitStack()
@@ -134,7 +141,11 @@ async def _load(
     def unpack(inlet: ByteInlet) -> list[LoadedImage]:
         with parts.content.receive_archive(inlet) as archive:
             loader = ArchiveLoader(
-                archive, parts.snapshots, host=parts.host, show=_hide if quiet else progress.show
+                archive,
+                parts.snapshots,
+                host=parts.host,
+                show=_hide if quiet else progress.show,
+                platforms=platforms,
             )
             sources = loader.sources()
             chains.extend(loader.chains(sources))
