@@ -140,3 +140,19 @@ def test_a_blob_that_cannot_be_stored_says_why(content):
     with pytest.raises(Internal, match="No space left"):
         part.write(b"x")
     part.close()
+
+
+def test_a_file_of_an_archive_can_stay_as_a_blob(content, tmp_path):
+    tar = tar_of(file("layer", b"bytes"), hardlink("same", "layer"))
+    digest = "sha256:" + hashlib.sha256(b"bytes").hexdigest()
+    with content.receive_archive(io.BytesIO(tar)) as archive:
+        archive.keep("same", digest)
+        archive.keep("layer", digest)
+        with pytest.raises(NotFound):
+            archive.keep("missing", digest)
+        with pytest.raises(InvalidParameter):
+            archive.keep("layer", "sha512:" + "0" * 128)
+    assert list(content.digests()) == [(digest, 5)]
+    with content.open(digest) as blob:
+        assert blob.read() == b"bytes"
+    assert not any((tmp_path / "incoming").iterdir())

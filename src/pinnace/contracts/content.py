@@ -183,6 +183,17 @@ class ReceivedArchive(Protocol):
         """
         ...
 
+    def keep(self, name: str, digest: Digest) -> None:
+        """Keep a file as a blob under its digest, which the caller has checked.
+
+        Nothing is copied. A blob of that digest which is here already stays.
+
+        Raises:
+            NotFound: The archive has no such file.
+            InvalidParameter: The digest is none that blobs are held by.
+        """
+        ...
+
     def diff_id(self, source: ByteSource) -> Digest:
         """Return the digest of what `source` holds, uncompressed.
 

@@ -112,7 +112,7 @@ class BlobContent:
         """See the contract."""
         path = Path(tempfile.mkdtemp(prefix="archive-", dir=self._incoming))
         try:
-            archive = _Archive(path, self._limits)
+            archive = _Archive(path, self._limits, self._path)
             with InflatedLayer(source, self._limits) as inflated:
                 archive.receive(TarReader(ByteStream(iter(inflated))))
             yield archive
@@ -171,8 +171,9 @@ class _Archive:
     Files are kept under numbers: no name of the archive becomes a name on the host.
     """
 
-    def __init__(self, path: Path, limits: UnpackLimits) -> None:
+    def __init__(self, path: Path, limits: UnpackLimits, place: Callable[[Digest], Path]) -> None:
         self._path = path
+        self._place = place
         self._limits = limits
         self._files: dict[str, tuple[int, int]] = {}
         self._links: dict[str, str] = {}
@@ -199,6 +200,15 @@ class _Archive:
 
     def open(self, name: str) -> BinaryIO:
         return (self._path / str(self._get(name)[0])).open("rb")
+
+    def keep(self, name: str, digest: Digest) -> None:
+        held = self._path / str(self._get(name)[0])
+        try:
+            self._place(digest).hardlink_to(held)
+        except FileExistsError:
+            return
+        except OSError as exc:
+            raise Internal(f"cannot store the archive: {exc.strerror}") from exc
 
     def diff_id(self, source: ByteSource) -> Digest:
         with InflatedLayer(source, self._limits) as inflated:
