@@ -2,6 +2,7 @@
 
 from tests.support.api import IMAGE
 
+from pinnace.engine.builds.upkeep import Pruned
 from pinnace.model.container import ContainerConfig
 
 
@@ -109,7 +110,24 @@ async def test_a_network_without_a_name_is_400(client):
     assert (await client.post("/networks/create", {"Name": " "})).status == 400
 
 
-async def test_nothing_is_there_to_prune_of_a_builder(client):
+async def test_the_build_cache_is_pruned_down_to_a_size(client, engine):
+    reply = await client.post("/build/prune?all=1&keep-storage=5")
+    assert reply.json() == {"CachesDeleted": ["abc"], "SpaceReclaimed": 7}
+    assert engine.last("builds.prune").kwargs == {"everything": True, "keep_bytes": 5}
+    engine.answers["builds.prune"] = Pruned([], 0)
     reply = await client.post("/build/prune")
     assert reply.json() == {"CachesDeleted": None, "SpaceReclaimed": 0}
+
+
+async def test_logins_and_searches_are_the_registries(client, engine):
+    login = {"username": "ada", "password": "p", "serveraddress": "r.example"}
+    reply = await client.post("/auth", login)
+    assert reply.json() == {"IdentityToken": "", "Status": "Login Succeeded"}
+    assert engine.last("registries.login").args[0] == "r.example"
+    found = await client.get("/images/search?term=web&limit=3")
+    assert [one["name"] for one in found.json()] == ["acme/web"]
+    assert engine.last("registries.search").kwargs["limit"] == 3
+
+
+async def test_there_are_no_plugins(client):
     assert (await client.get("/plugins")).json() == []

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 from pinnace.api.dispatch import ApiSettings, make_app
 from pinnace.api.http.access import AccessPolicy
 from pinnace.api.http.listeners import ListenSpec, listen
+from pinnace.contracts.registry import Login, SearchHit
 from pinnace.contracts.snapshots import Change
+from pinnace.engine.builds.upkeep import Pruned
 from pinnace.engine.containers.archive import PathStat
 from pinnace.engine.containers.logs import LogStream
 from pinnace.engine.containers.waiters import WaitResult
@@ -216,7 +218,7 @@ class FakeEngine:
         self.answers: dict = default_answers()
         for name in ("containers", "execs", "attach", "logs", "archive", "top"):
             setattr(self, name, Recorder(self.asked, name, self.answers))
-        for name in ("volumes", "networks", "system"):
+        for name in ("volumes", "networks", "system", "registries", "builds"):
             setattr(self, name, Recorder(self.asked, name, self.answers))
         streams = Streams(self.asked, "images", self.answers)
         self.images = Recorder(self.asked, "images", self.answers)
@@ -310,6 +312,9 @@ def default_answers() -> dict:
         "images.save": [b"tar", b"bytes"],
         "images.import_tar": [{"status": IMAGE}],
         "images.pull": [{"status": "Pulling from acme/web", "id": "1"}],
+        "builds.prune": Pruned(["abc"], 7),
+        "registries.login": Login("Login Succeeded"),
+        "registries.search": [SearchHit("acme/web")],
         "volumes.list": VolumeList(volumes=[]),
         "volumes.create": a_volume(),
         "volumes.inspect": a_volume(),
