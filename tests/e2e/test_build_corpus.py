@@ -6,6 +6,7 @@ here, so that it stays what dockerd really does.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -23,6 +24,11 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.root
 
 GOLDEN = json.loads((Path(__file__).parent / "build_corpus" / "golden.json").read_text())
+BUILDABLE = [
+    case
+    for case in CASES
+    if not (case.expected.error if case.expected else GOLDEN[case.name].get("error"))
+]
 SAMPLE = RECORDED[:: len(RECORDED) // 20]
 
 # Where newer Docker says the same in other words, and where ours names the place besides.
@@ -91,6 +97,22 @@ def test_a_dockerfile_becomes_what_dockerd_makes_of_it(ours, case: Case):
         found.pop(member, None)
         wanted.pop(member, None)
     assert found == wanted
+
+
+@pytest.mark.parametrize("case", BUILDABLE[::3], ids=lambda case: case.name)
+def test_a_cache_full_of_other_builds_changes_no_result(ours, case: Case):
+    cached = dataclasses.replace(case, query={**case.query, "nocache": "0"})
+    fresh = build(ours, case)
+    first, second = (build(ours, cached, keep=True) for _ in range(2))
+    for outcome in (first, second):
+        for member in ("status", "error", "code", "config", "author", "history", "tree"):
+            assert getattr(outcome, member) == getattr(fresh, member)
+    # Bases are made anew for each build.
+    if not case.bases and not case.query.get("q"):
+        steps = re.findall(r"Step \d+/\d+ : .*\n(?=.* --->)", second.output)
+        froms = second.output.count(" : FROM ") + second.output.count(" : from ")
+        assert second.output.count(" ---> Using cache\n") == len(steps) - froms
+        assert " ---> Running in" not in second.output
 
 
 @pytest.mark.parametrize("case", EXPECTED, ids=lambda case: case.name)

@@ -57,8 +57,8 @@ def _member(path: str, file: File) -> tuple[tarfile.TarInfo, io.BytesIO]:
     return info, io.BytesIO(data if info.isreg() else b"")
 
 
-def build(engine: Engine, case: Case) -> Outcome:
-    """Build a case, look at its image, and remove what was tagged."""
+def build(engine: Engine, case: Case, *, keep: bool = False) -> Outcome:
+    """Build a case, look at its image, and remove what was tagged unless it shall be kept."""
     for tag, text in case.bases.items():
         base = Case(name=tag, dockerfile=text, files=case.files)
         made = _post(engine, base, tag)
@@ -66,7 +66,7 @@ def build(engine: Engine, case: Case) -> Outcome:
     outcome = _post(engine, case, TAG)
     if not outcome.error:
         _inspect(engine, outcome)
-    for tag in (TAG, *case.bases):
+    for tag in () if keep else (TAG, *case.bases):
         engine.request("DELETE", f"/images/{quote(tag, safe='')}", query={"force": "1"})
     return outcome
 
