@@ -45,6 +45,30 @@ async def test_skopeo_reads_what_is_saved_and_its_copy_loads_again(host, tmp_pat
     assert after.id == before.id
 
 
+async def test_compressed_layers_of_an_archive_are_kept_with_their_digests(host, tmp_path):
+    await host.load(docker_archive(BASE, UPPER, tags=["example.com/a:1"]))
+    mine, theirs = tmp_path / "mine.tar", tmp_path / "theirs.tar"
+    mine.write_bytes(await saved(host, "example.com/a:1"))
+    await host.images.delete("example.com/a:1")
+    options = (
+        "--dest-compress",
+        f"docker-archive:{mine}",
+        f"oci-archive:{theirs}:example.com/b:2",
+    )
+    skopeo("copy", *options)
+    await host.load(theirs.read_bytes())
+    image = host.images.resolve("example.com/b:2")
+    manifest = json.loads(await host.store.manifest_bytes(image.id))
+    held = dict(host.content.digests())
+    assert held == {layer["digest"]: layer["size"] for layer in manifest["layers"]}
+    known = [(await host.blobs.of_layer(layer.diff_id))[0] for layer in image.layers]
+    assert [blob.digest for blob in known] == [layer["digest"] for layer in manifest["layers"]]
+    assert [blob.size for blob in known] == [layer["size"] for layer in manifest["layers"]]
+    await host.images.delete("example.com/b:2")
+    assert dict(host.content.digests()) == {}
+    assert await host.blobs.everything() == []
+
+
 async def test_dockerd_loads_what_is_saved_shows_the_same_and_saves_it_back(host, tmp_path):
     await host.load(docker_archive(BASE, UPPER, tags=["pair:1"], author="somebody"))
     ours = host.images.resolve("pair:1")

@@ -58,12 +58,13 @@ class Host:
     async def start(self):
         self.database = Database.open(self.root / "state.db")
         self.store = store = SqliteImageStore(self.database)
+        self.blobs = SqliteLayerBlobs(self.database)
         self.images = ImageService(
             store,
             await store.load(),
             snapshots=self.snapshots,
             content=self.content,
-            layer_blobs=SqliteLayerBlobs(self.database),
+            layer_blobs=self.blobs,
             downloads=HttpDownloads(),
             registries=FakeRegistries(),
             limits=TransferLimits(),

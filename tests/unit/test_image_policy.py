@@ -114,6 +114,7 @@ class Images:
 
     def __init__(self):
         self.sweeps = self.rounds = 0
+        self.library = self
         self.done = asyncio.Event()
 
     async def sweep(self):

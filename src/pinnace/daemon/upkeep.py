@@ -37,7 +37,7 @@ async def keep_images(
     while True:
         try:
             if rounds % _ROUNDS_PER_SWEEP == 0:
-                freed = await images.sweep()
+                freed = await images.library.sweep()
                 if freed:
                     log.info("swept what no image needs", extra={"reclaimed_bytes": freed})
             await policy.apply()

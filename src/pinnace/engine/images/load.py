@@ -12,6 +12,7 @@ import msgspec
 
 from pinnace.contracts.content import ReceivedArchive
 from pinnace.contracts.image_store import StoredImage
+from pinnace.contracts.layer_blobs import LayerBlob
 from pinnace.contracts.snapshots import Snapshots
 from pinnace.engine.images.bridge import Message
 from pinnace.engine.images.legacy import LegacyImage, legacy_images
@@ -54,10 +55,15 @@ class ArchiveItem(msgspec.Struct, frozen=True, rename="pascal"):
 
 @dataclass(frozen=True, slots=True)
 class LoadedImage:
-    """An image whose layers are committed, and what it shall be called."""
+    """An image whose layers are committed, and what it shall be called.
+
+    Attributes:
+        blobs: Layers whose compressed form is kept.
+    """
 
     image: StoredImage
     tags: Sequence[Reference]
+    blobs: Sequence[LayerBlob] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +72,12 @@ class _Source:
 
     Attributes:
         layers: Names of the layer files, lowest first.
-        digests: Their digests as the manifest gives them; empty when there is none.
+        descriptors: Of these files, as the manifest gives them; empty when there is none.
     """
 
     config: bytes
     layers: Sequence[str]
-    digests: Sequence[Digest]
+    descriptors: Sequence[Descriptor]
     tags: Sequence[Reference]
     manifest: Descriptor | None = None
     manifest_bytes: bytes | None = None
@@ -88,8 +94,13 @@ class ArchiveLoader:
         host: Platform,
         show: Callable[[Message], None],
         platforms: Sequence[Platform] = (),
+        keep_blobs: bool = False,
     ) -> None:
-        """Load from `archive` what runs on `platforms`; everything when there are none."""
+        """Load from `archive` what runs on `platforms`; everything when there are none.
+
+        With `keep_blobs`, compressed layers that a manifest names stay as blobs.
+        """
+        self._keep_blobs = keep_blobs
         self._platforms = platforms
         self._archive = archive
         self._snapshots = snapshots
@@ -103,6 +114,10 @@ class ArchiveLoader:
             for source in sources
             for chain in chain_ids(parse_image_document(source.config).diff_ids())
         ]
+
+    def digests(self, sources: Sequence[_Source]) -> list[Digest]:
+        """Return every blob that may be kept."""
+        return [descriptor.digest for source in sources for descriptor in source.descriptors]
 
     def sources(self) -> list[_Source]:
         """Return the images of the archive.
@@ -150,14 +165,17 @@ class ArchiveLoader:
                 f" got {len(source.layers)}"
             )
         layers: list[ImageLayer] = []
+        blobs: list[LayerBlob] = []
         for number, (diff_id, chain) in enumerate(zip(diff_ids, chain_ids(diff_ids), strict=True)):
             parent = layers[-1].chain if layers else None
             if not self._snapshots.has_layer(chain):
                 self._unpack(source, number, diff_id=diff_id, parent=parent)
+                blobs += self._keep(source, number, diff_id)
             size = self._snapshots.layer_usage(chain).size
             layers.append(ImageLayer(chain=chain, diff_id=diff_id, size=size))
         record = image_record(source.config, layers, manifest=source.manifest)
-        return LoadedImage(StoredImage(record, source.config, source.manifest_bytes), source.tags)
+        image = StoredImage(record, source.config, source.manifest_bytes)
+        return LoadedImage(image, source.tags, blobs)
 
     def _unpack(
         self, source: _Source, number: int, *, diff_id: Digest, parent: ChainId | None
@@ -167,8 +185,19 @@ class ArchiveLoader:
         with self._open(name) as file:
             meter = Meter(self._show, "Loading layer", digest_hex(diff_id)[:12], total)
             reader = _Metered(file, meter)
-            wanted = source.digests[number] if source.digests else None
+            wanted = source.descriptors[number].digest if source.descriptors else None
             self._snapshots.ingest_layer(parent, reader, diff_id=diff_id, digest=wanted)
+
+    def _keep(self, source: _Source, number: int, diff_id: Digest) -> list[LayerBlob]:
+        """Keep the blob of a layer that was just unpacked, and so checked."""
+        if not self._keep_blobs or not source.descriptors:
+            return []
+        descriptor = source.descriptors[number]
+        if descriptor.digest == diff_id:
+            return []  # a plain tar: the layer itself can give it back
+        self._archive.keep(source.layers[number], descriptor.digest)
+        size = self._archive.size(source.layers[number])
+        return [LayerBlob(diff_id, descriptor.digest, size, descriptor.media_type)]
 
     def _legacy_source(self, image: LegacyImage) -> _Source:
         """Find out the diff ids, which archives of that time do not have."""
@@ -196,7 +225,7 @@ class ArchiveLoader:
                 yield _Source(
                     self._blob(manifest.config),
                     [layer.blob_path() for layer in manifest.layers],
-                    [layer.digest for layer in manifest.layers],
+                    manifest.layers,
                     _layout_names(descriptor),
                     found,
                     content,

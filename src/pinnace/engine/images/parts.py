@@ -65,6 +65,7 @@ class ImageParts:
             containers from starting.
         publish: Takes events.
         host: What this host runs.
+        keep_blobs: Keep the compressed bytes of layers that come.
     """
 
     store: ImageStore
@@ -79,3 +80,4 @@ class ImageParts:
     transfer: Offload
     publish: Publish
     host: Platform
+    keep_blobs: bool = True

@@ -108,6 +108,7 @@ class ImageService:
             transfer=transfer or offload,
             publish=publish,
             host=host,
+            keep_blobs=pulls.keep_blobs,
         )
         self._library = ImageLibrary(self._parts, state)
         self._pusher = Pusher(self._parts, self._library)
@@ -465,10 +466,6 @@ class ImageService:
         return await self._parts.offload(
             lambda: [*snapshots.repair(keys, live), *content.repair()]
         )
-
-    async def sweep(self) -> int:
-        """Remove what nothing needs and what was left half done long ago; return its bytes."""
-        return await self._library.sweep()
 
     def disk_policy(self, *, threshold: int, disk_used: Callable[[], float]) -> DiskPolicy:
         """Return what removes unused images when the disk is fuller than `threshold` percent."""

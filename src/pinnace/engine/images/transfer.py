@@ -146,15 +146,18 @@ async def _load(
                 host=parts.host,
                 show=_hide if quiet else progress.show,
                 platforms=platforms,
+                keep_blobs=parts.keep_blobs,
             )
             sources = loader.sources()
             chains.extend(loader.chains(sources))
-            leases.enter_context(library.leases.hold(chains))
+            leases.enter_context(library.leases.hold([*chains, *loader.digests(sources)]))
             return [loader.load(source) for source in sources]
 
     try:
         with leases:
             for loaded in await with_upload(parts, stream, unpack):
+                for blob in loaded.blobs:
+                    await parts.layer_blobs.remember(blob)
                 await _take_in(library, loaded, progress)
     except BaseException:
         await library.collect(reversed(chains))
