@@ -232,15 +232,20 @@ def _state(newest, container):
     return newest.get(f"/containers/{container}/json").json()["State"]
 
 
-def test_c309_c310_the_image_is_named_on_success(api, stock, base):
+def test_c309_the_image_is_named_on_success(api, stock, base):
     repo = stock.name()
     image = image_of(build(api, f"FROM {base}\nCMD a\n", t=f"{repo}:v1"))
     assert stock.full(f"{repo}:v1") == image
     assert not stock.exists(repo)
-    image = image_of(build(api, f"FROM {base}\nCMD b\n", t=repo))
-    assert stock.full(f"{repo}:latest") == image
     error_of(build(api, f"FROM {base}\nRUN false\n", t=f"{repo}:v2"))
     assert not stock.exists(f"{repo}:v2")
+
+
+def test_c310_a_name_without_a_tag_is_latest(api, stock, base):
+    repo = stock.name()
+    stock.imported(repo)
+    image = image_of(build(api, f"FROM {base}\nCMD b\n", t=repo))
+    assert stock.full(f"{repo}:latest") == image
 
 
 def test_a_name_that_cannot_be_given_is_passed_over(api, stock, base):

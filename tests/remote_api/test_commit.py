@@ -35,10 +35,15 @@ def commit(api, body=None, *, headers=None, **query):
     return api.post("/commit", body, query=query, headers=headers)
 
 
-def test_c283_c284_commit_is_201_with_a_short_id_as_json(api, stock, containers):
+def test_c284_commit_answers_with_json(api, stock, containers):
+    reply = commit(api, container=containers.create("true"), repo=stock.name())
+    assert reply.type == "application/json"
+
+
+def test_c283_commit_is_201_with_a_short_id(api, stock, containers):
     repo = stock.name()
     reply = commit(api, container=containers.create("true"), repo=repo)
-    assert (reply.status, reply.type) == (201, "application/json")
+    assert reply.status == 201
     assert re.fullmatch(r'\{"Id":"[0-9a-f]{12}"\}', reply.text)
     assert stock.full(repo).startswith(reply.json()["Id"])
 

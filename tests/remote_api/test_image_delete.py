@@ -64,14 +64,21 @@ def test_c267_deleting_a_name_answers_with_an_array(api, stock):
 
 
 @pytest.mark.versions("1.2")
-def test_c268_c269_elements_have_one_key_and_a_short_id(api, stock, containers):
+def test_c268_elements_have_one_key(api, stock, containers):
     repo = stock.name()
     child(stock, containers, stock.imported(), repo=repo)
     done = api.delete(f"/images/{repo}").json()
     assert len(done) == 3
-    for one in done:
-        assert list(one) in ([UNTAGGED], [DELETED])
-        assert all(len(value) == 12 for value in one.values())
+    assert all(list(one) in ([UNTAGGED], [DELETED]) for one in done)
+
+
+@pytest.mark.versions("1.2")
+def test_c269_elements_hold_short_ids(api, stock, containers):
+    repo = stock.name()
+    leaf = child(stock, containers, stock.imported(), repo=repo)
+    done = api.delete(f"/images/{repo}").json()
+    assert [value for one in done for value in one.values()][:2] == [leaf, leaf]
+    assert all(len(value) == 12 for one in done for value in one.values())
 
 
 @pytest.mark.versions("1.2")
