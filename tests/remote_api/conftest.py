@@ -7,6 +7,7 @@ and everything else built on it, so a test speaks one version throughout.
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -23,8 +24,9 @@ if TYPE_CHECKING:
     from tests.support.git_server import GitServer
     from tests.support.registry import Registry
 
-BRIDGE = "pnt27"
-SUBNET = "10.228.0.1/24"
+# Of this process alone, so that two runs on one machine are in nobody's way.
+BRIDGE = f"pnt27x{os.getpid() % 4096:03x}"
+GATEWAY = f"10.228.{os.getpid() % 256}.1"
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -44,9 +46,15 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 @pytest.fixture(scope="package")
 def served() -> Iterator[tuple[Engine, int]]:
     """The daemon of the whole directory, with busybox:latest, and its TCP port."""
-    with started("rem", bridge=BRIDGE, subnet=SUBNET) as (engine, port):
+    with started("rem", bridge=BRIDGE, subnet=f"{GATEWAY}/24") as (engine, port):
         engine.load(images.busybox_archive())
         yield engine, port
+
+
+@pytest.fixture(scope="session")
+def bridge() -> tuple[str, str]:
+    """Name and address of the daemon's default bridge."""
+    return BRIDGE, GATEWAY
 
 
 @pytest.fixture(scope="package")
