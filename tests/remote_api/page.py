@@ -61,8 +61,8 @@ REMARKS = {
     98: "Also for an empty object and for `null`; an empty body is C51.",
     105: "A tag goes before the beginning of an id, so that no id can hide a tag.",
     205: "Images from elsewhere have an id for each step of their history, made of what was done.",
-    226: "The index is `https://index.docker.io/v1` for a name without a registry, else the host of"
-    " the registry.",
+    226: "The index is `https://index.docker.io/v1` for a name without a registry, else that"
+    " registry's host.",
     249: "No container is left behind.",
     265: "A container of a forgotten image keeps its files and goes on.",
     333: "Without a tag it is `latest` that is pulled.",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 
@@ -163,6 +164,22 @@ def test_an_insert_that_breaks_off_leaves_nothing(api, stock, web, engine):
     assert '{"Id"' not in reply.text
     assert stock._ids() == before
     assert not list((engine.root / "data/builds/contexts").iterdir())
+
+
+def test_insert_stays_in_the_image(api, stock, web, containers):
+    image, _ = inserted(stock, insert(api, "busybox", web.put("/f", b"x"), "/../../up/../here"))
+    container = containers.finish("/bin/sh", "-c", "test -f /here", image=image)
+    assert containers.inspect(container)["State"]["ExitCode"] == 0
+    assert not Path("/here").exists()
+
+
+def test_push_takes_the_registry_as_host_or_as_address(api, stock, named, registry):
+    host, _, name = named.partition("/")
+    for form in (host, f"http://{host}/v1", f"https://{host}/v1/"):
+        body = LOGIN if api.is_1_2 else None
+        reply = api.post(f"/images/{name}/push", body, query={"registry": form})
+        assert reply.status == 200, reply.sent
+    assert registry.get_manifest(name, "v1")
 
 
 def test_an_answer_of_an_insert_is_json_in_every_version(api, stock, web):
