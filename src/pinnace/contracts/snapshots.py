@@ -175,8 +175,16 @@ class Snapshots(Protocol):
         """Undo `mount`; no error when nothing is mounted."""
         ...
 
-    def commit(self, key: SnapshotKey, parent: ChainId | None) -> tuple[ChainId, LayerStat]:
-        """Make a committed layer out of the active snapshot's changes; the snapshot stays."""
+    def commit(
+        self, key: SnapshotKey, parent: ChainId | None, *, latest_ns: int | None = None
+    ) -> tuple[ChainId, LayerStat]:
+        """Make a committed layer out of the active snapshot's changes; the snapshot stays.
+
+        Args:
+            key: The snapshot.
+            parent: What it stands on.
+            latest_ns: No file of the layer is younger (Unix nanoseconds); None: as they are.
+        """
         ...
 
     def export_layer(self, chain: ChainId, parent: ChainId | None, target: ByteSink) -> None:

@@ -311,6 +311,18 @@ def _engine(
     accounting, layout = KernelAccounting(), host.facts.cgroup
     repositories = git_repositories(host.config)
     derivation = images.derivation(host.build_files, repositories)
+    builds = build_service(
+        host.database,
+        files=host.build_files,
+        snapshots=host.snapshots,
+        containers=containers,
+        images=images,
+        monitor=monitor,
+        downloads=downloads(host.config),
+        repositories=repositories,
+        offload=host.workers,
+        transfer=Workers(_TRANSFERS),
+    )
     return Engine(
         containers=containers,
         attach=AttachService(registry, monitor, logs, publish),
@@ -328,18 +340,7 @@ def _engine(
         images=images,
         derivation=derivation,
         insertion=images.insertion(derivation),
-        builds=build_service(
-            host.database,
-            files=host.build_files,
-            snapshots=host.snapshots,
-            containers=containers,
-            images=images,
-            monitor=monitor,
-            downloads=downloads(host.config),
-            repositories=repositories,
-            offload=host.workers,
-            transfer=Workers(_TRANSFERS),
-        ),
+        builds=builds,
         volumes=volumes,
         networks=networks,
         registries=registry_service(host.config, host.registries, host.workers),
@@ -353,6 +354,7 @@ def _engine(
             image_usage=images.usage,
             volumes=volumes,
             live_warnings=networks.warnings,
+            build_cache=builds.cache,
         ),
     )
 

@@ -16,6 +16,7 @@ from pinnace.engine.containers.service import ContainerService
 from pinnace.engine.filters import Filters
 from pinnace.engine.images.service import ImageService
 from pinnace.engine.volumes.service import VolumeService
+from pinnace.model.build import BuildCacheItem
 from pinnace.model.image import ImageSummary
 from pinnace.model.volume import Volume, VolumeUsage
 
@@ -94,6 +95,7 @@ class SystemService:
         image_usage: ImageUsage,
         volumes: VolumeService,
         live_warnings: Callable[[], Awaitable[Sequence[str]]],
+        build_cache: Callable[[], Awaitable[Sequence[BuildCacheItem]]],
     ) -> None:
         self._facts = facts
         self._host = host
@@ -103,6 +105,7 @@ class SystemService:
         self._image_usage = image_usage
         self._volumes = volumes
         self._live_warnings = live_warnings
+        self._build_cache = build_cache
 
     async def version(self) -> JsonObject:
         """Return `GET /version`."""
@@ -279,10 +282,19 @@ class SystemService:
         if "volume" in wanted:
             answer["VolumeUsage"] = await self._volume_part(verbose=verbose)
         if "build-cache" in wanted:
-            answer["BuildCacheUsage"] = _part(
-                [], total=0, active=0, reclaimable=0, verbose=verbose
-            )
+            answer["BuildCacheUsage"] = await self._build_part(verbose=verbose)
         return answer
+
+    async def _build_part(self, *, verbose: bool) -> JsonObject:
+        items = await self._build_cache()
+        own = [item for item in items if not item.shared]
+        return _part(
+            items,
+            total=sum(item.size for item in own),
+            active=sum(item.in_use for item in items),
+            reclaimable=sum(item.size for item in own if not item.in_use),
+            verbose=verbose,
+        )
 
     async def _image_part(self, *, verbose: bool) -> JsonObject:
         images, total = await self._image_usage()

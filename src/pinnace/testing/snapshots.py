@@ -128,7 +128,9 @@ class FakeSnapshots:
         """See the contract."""
         self.mounts.pop(target, None)
 
-    def commit(self, key: SnapshotKey, parent: ChainId | None) -> tuple[ChainId, LayerStat]:
+    def commit(
+        self, key: SnapshotKey, parent: ChainId | None, *, latest_ns: int | None = None
+    ) -> tuple[ChainId, LayerStat]:
         """See the contract; the layer is what `pending` holds."""
         self._fail("commit")
         self._parent(key)

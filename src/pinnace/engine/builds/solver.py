@@ -166,9 +166,11 @@ class Solver:
     async def _commit_changes(self, vertex: Vertex, performed: Performed) -> Built:
         if performed.snapshot is None:
             return await self._commit(vertex, None, container=performed.container)
-        key, top = performed.snapshot, vertex.parent.top
+        key, top, latest_ns = performed.snapshot, vertex.parent.top, vertex.created_ns
         with self._library.leases.hold_all():
-            chain, stat = await self._offload(lambda: self._snapshots.commit(key, top))
+            chain, stat = await self._offload(
+                lambda: self._snapshots.commit(key, top, latest_ns=latest_ns)
+            )
             layer = _layer(chain, stat)
             built = await self._commit(vertex, layer, container=performed.container)
         if layer is None:

@@ -138,12 +138,15 @@ class OverlaySnapshots:
         """See the contract."""
         mount.unmount(target)
 
-    def commit(self, key: SnapshotKey, parent: ChainId | None) -> tuple[ChainId, LayerStat]:
+    def commit(
+        self, key: SnapshotKey, parent: ChainId | None, *, latest_ns: int | None = None
+    ) -> tuple[ChainId, LayerStat]:
         """See the contract."""
         upper = self._active.existing(key) / "upper"
         changes = self._compare(key, parent, contents=True)
         with directory(upper) as upper_fd:
-            return self.ingest_layer(parent, ChunkReader(pack_changes(upper_fd, changes)))
+            chunks = pack_changes(upper_fd, changes, latest_ns=latest_ns)
+            return self.ingest_layer(parent, ChunkReader(chunks))
 
     def changes(self, key: SnapshotKey, parent: ChainId | None) -> Sequence[Change]:
         """See the contract."""

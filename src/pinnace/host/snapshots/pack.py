@@ -62,13 +62,20 @@ def pack_tree(root_fd: int, path: bytes, *, name: bytes) -> Iterator[bytes]:
     yield END_OF_ARCHIVE
 
 
-def pack_changes(root_fd: int, changes: Iterable[Change]) -> Iterator[bytes]:
+def pack_changes(
+    root_fd: int, changes: Iterable[Change], *, latest_ns: int | None = None
+) -> Iterator[bytes]:
     """Yield the layer tar of `changes`, sorted by path, in the tree `root_fd`.
+
+    Args:
+        root_fd: The changed tree.
+        changes: What to archive.
+        latest_ns: Later times become this one, Unix nanoseconds; None: they stay.
 
     Raises:
         Internal: The tree cannot be read.
     """
-    packer = _Packer(root_fd, whole_seconds=True)
+    packer = _Packer(root_fd, whole_seconds=True, latest_ns=latest_ns)
     for change in changes:
         path = os.fsencode(change.path).lstrip(b"/")
         if change.kind == _DELETED:
@@ -82,8 +89,11 @@ def pack_changes(root_fd: int, changes: Iterable[Change]) -> Iterator[bytes]:
 
 
 class _Packer:
-    def __init__(self, root_fd: int, *, whole_seconds: bool = False) -> None:
+    def __init__(
+        self, root_fd: int, *, whole_seconds: bool = False, latest_ns: int | None = None
+    ) -> None:
         self._root_fd = root_fd
+        self._latest_ns = latest_ns
         self._whole_seconds = whole_seconds
         self._links: dict[tuple[int, int], bytes] = {}
 
@@ -139,6 +149,8 @@ class _Packer:
             gid=status.st_gid,
             mtime_ns=status.st_mtime_ns,
         )
+        if self._latest_ns is not None:
+            entry.mtime_ns = min(entry.mtime_ns, self._latest_ns)
         if self._whole_seconds:
             entry.mtime_ns -= entry.mtime_ns % 1_000_000_000
         if status.st_nlink > 1 and kind != DIRECTORY:

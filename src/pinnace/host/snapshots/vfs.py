@@ -125,11 +125,14 @@ class VfsSnapshots:
         """See the contract."""
         mount.unmount(target)
 
-    def commit(self, key: SnapshotKey, parent: ChainId | None) -> tuple[ChainId, LayerStat]:
+    def commit(
+        self, key: SnapshotKey, parent: ChainId | None, *, latest_ns: int | None = None
+    ) -> tuple[ChainId, LayerStat]:
         """See the contract."""
         changes = self.changes(key, parent)
         with directory(self._active.existing(key) / "root") as root_fd:
-            return self.ingest_layer(parent, ChunkReader(pack_changes(root_fd, changes)))
+            chunks = pack_changes(root_fd, changes, latest_ns=latest_ns)
+            return self.ingest_layer(parent, ChunkReader(chunks))
 
     def export_layer(self, chain: ChainId, parent: ChainId | None, target: ByteSink) -> None:
         """See the contract."""
