@@ -9,7 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pinnace.engine.builds.glob import Glob
-from pinnace.engine.builds.words import expand_text, expand_word, expand_words, split_quoted
+from pinnace.engine.builds.words import (
+    expand_text,
+    expand_word,
+    expand_words,
+    quoted_word,
+    split_quoted,
+)
 from pinnace.errors import InvalidParameter
 
 VARIABLES = {
@@ -412,6 +418,11 @@ def test_trimming_agrees_with_trying_every_length(text, pattern):
     assert glob.prefix_length(text, longest=True) == max(prefixes, default=None)
     assert glob.suffix_length(text, longest=False) == min(suffixes, default=None)
     assert glob.suffix_length(text, longest=True) == max(suffixes, default=None)
+
+
+@given(st.text(max_size=40), st.sampled_from("\\`"))
+def test_a_word_can_be_written_that_becomes_any_text(text, escape):
+    assert expand_word(quoted_word(text, escape=escape), VARIABLES, escape=escape) == text
 
 
 @given(st.text(max_size=40))

@@ -113,6 +113,23 @@ def test_the_escape_directive_changes_continuations_and_words():
     assert expand(env, {}, escape="`").pairs == (Pair("p", 'C:\\new"dir'),)
 
 
+@pytest.mark.parametrize(
+    ("syntax", "warned"),
+    [
+        ("docker/dockerfile:1", False),
+        ("docker.io/docker/dockerfile:1.7-labs", False),
+        ("docker/dockerfile", False),
+        ("evil/frontend:1", True),
+        ("docker/dockerfile.evil.example/x", True),
+        ("docker/dockerfile:1@sha256:00", True),
+    ],
+)
+def test_a_front_end_that_is_not_dockers_is_warned_about(syntax, warned):
+    dockerfile = parse(f"# syntax={syntax}\nFROM a\n".encode())
+    assert dockerfile.syntax == syntax
+    assert bool(dockerfile.warnings) is warned
+
+
 # Heredocs
 
 

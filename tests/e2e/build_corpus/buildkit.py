@@ -189,6 +189,8 @@ LANGUAGE = [
     Case(name="syntax-directive", dockerfile="# syntax=evil/frontend:1\nFROM busybox\nENV a=b\n",
          expected=Expected(config={"Env": [
              "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "a=b"]})),
+    Case(name="syntax-warning", dockerfile="# syntax=evil/frontend:1\nFROM busybox\n",
+         expected=Expected(output=("The syntax directive is not obeyed: evil/frontend:1",))),
     Case(name="platform-build", dockerfile="FROM --platform=$BUILDPLATFORM busybox\nLABEL a=b\n",
          expected=Expected(config={"Labels": {"a": "b"}})),
     _of("platform-arguments", "ARG TARGETOS\nARG BUILDOS\nLABEL a=$TARGETOS-$BUILDOS-x$TARGETARCH",

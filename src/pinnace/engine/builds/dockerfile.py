@@ -1,12 +1,15 @@
 """Dockerfiles: from bytes to stages of instructions; pure. `instructions` tells the whole way."""
 
+import re
 from collections.abc import Iterable
 
-from pinnace.engine.builds.faults import DockerfileError
+from pinnace.engine.builds.faults import DockerfileError, plain_text
 from pinnace.engine.builds.grammar import parse_line
 from pinnace.engine.builds.instructions import Arg, Dockerfile, From, Instruction, Stage
 from pinnace.engine.builds.lexer import Lexer, Line
 from pinnace.errors import InvalidParameter
+
+_OWN_SYNTAX = re.compile(r"(?:docker\.io/)?docker/dockerfile(?:-upstream)?(?::[\w.-]+)?")
 
 CHANGES = frozenset(
     (
@@ -59,7 +62,7 @@ def parse(data: bytes, *, file: str = "Dockerfile") -> Dockerfile:
         escape=lexer.escape,
         syntax=lexer.directives.get("syntax", ""),
         check=lexer.directives.get("check", ""),
-        warnings=_warnings(gaps),
+        warnings=(*_front_end_warnings(lexer.directives.get("syntax", "")), *_warnings(gaps)),
     )
 
 
@@ -120,6 +123,13 @@ def _trigger(text: str) -> Instruction:
     if keyword in ("MAINTAINER", "FROM"):
         raise InvalidParameter(f"{keyword} isn't allowed as an ONBUILD trigger")
     return parse_line(lines[0], escape=lexer.escape)
+
+
+def _front_end_warnings(syntax: str) -> tuple[str, ...]:
+    """Warn of a front end that is another language, perhaps; Docker's own is this one."""
+    if not syntax or _OWN_SYNTAX.fullmatch(syntax):
+        return ()
+    return (f"[WARNING]: The syntax directive is not obeyed: {plain_text(syntax)}",)
 
 
 def _warnings(gaps: list[str]) -> tuple[str, ...]:

@@ -23,7 +23,7 @@ class DockerfileError(InvalidParameter):
     def __init__(
         self, reason: str, *, line: int = 0, instruction: str = "", file: str = "Dockerfile"
     ) -> None:
-        reason, instruction, file = map(_shown, (reason, instruction, file))
+        reason, instruction, file = map(plain_text, (reason, instruction, file))
         message = f"dockerfile parse error on line {line}: {reason}"
         if not line:
             message = f"failed to parse {file}: {reason}"
@@ -49,6 +49,6 @@ class CommandFailed(InvalidParameter):
         self.code = code
 
 
-def _shown(text: str) -> str:
+def plain_text(text: str) -> str:
     """Return text in which nothing moves a cursor or colours a terminal."""
     return text.translate(_CONTROLS)
