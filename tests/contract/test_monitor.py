@@ -24,6 +24,10 @@ class FakeHarness:
         self.monitor.programs[name] = Program([(1, text)], code)
         return self.lab.task(name, "unused", **options)
 
+    def chatting(self, name, *pieces) -> TaskSpec:
+        self.monitor.programs[name] = Program(list(pieces), 0)
+        return self.lab.task(name, "unused")
+
     def sleeping(self, name, **options) -> TaskSpec:
         return self.lab.task(name, "unused", **options)
 
@@ -47,6 +51,10 @@ class RealHarness:
         return self.lab.task(
             name, "sh", "-c", f"printf %s '{text.decode()}'; exit {code}", **options
         )
+
+    def chatting(self, name, *pieces) -> TaskSpec:
+        script = "; ".join(f"printf %s '{text.decode()}' >&{stream}" for stream, text in pieces)
+        return self.lab.task(name, "sh", "-c", script)
 
     def sleeping(self, name, **options) -> TaskSpec:
         if options.get("terminal"):
@@ -231,6 +239,18 @@ async def test_a_replay_comes_before_what_is_new(harness, monitor, client):
     assert unframed(await client.receive_all())[1] == b"old new"
     assert await attachment.ended() == "eof"
     first.close()
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_replay_can_give_one_stream_after_the_other(harness, monitor, client, stream):
+    pieces = [(1, b"one "), (2, b"three "), (1, b"two "), (2, b"four")]
+    await monitor.create(harness.chatting("t1", *pieces))
+    await monitor.start("t1")
+    await next_exit(monitor)
+    sink = Sink(framed=False, replay=True, stream=stream, stream_by_stream=True)
+    attachment = await monitor.attach("t1", client.fd, sink)
+    assert await client.receive_all() == b"one two three four"
+    assert await attachment.ended() == "eof"
 
 
 async def test_without_a_replay_nothing_old_is_sent(harness, monitor, client):
