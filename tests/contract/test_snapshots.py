@@ -1,17 +1,19 @@
 """What every implementation of `contracts.snapshots.Snapshots` promises."""
 
+import errno
 import hashlib
 import io
 import os
 import stat
 import tarfile
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from tests.support.archives import file, folder, hardlink, symlink, tar_of
 
 from pinnace.contracts.snapshots import Change, SnapshotKey
-from pinnace.errors import AlreadyExists, InvalidParameter, NotFound
+from pinnace.errors import AlreadyExists, Internal, InvalidParameter, NotFound
 from pinnace.host.snapshots.overlay import OverlaySnapshots
 from pinnace.host.snapshots.vfs import VfsSnapshots
 from pinnace.testing.snapshots import FakeSnapshots
@@ -271,6 +273,26 @@ def test_using_a_snapshot_that_does_not_exist_is_an_error(every, tmp_path):
     ):
         with pytest.raises(NotFound):
             use()
+
+
+def test_a_disk_without_any_room_is_named(snapshots, tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    stat = stage(snapshots, BASE)
+    with monkeypatch.context() as patched:
+        patched.setattr(tempfile, "mkdtemp", full)
+        patched.setattr(os, "fsync", full)
+        for act in (
+            lambda: ingest(snapshots, None, tar_of(file("x"))),
+            lambda: stage(snapshots, tar_of(file("x"))),
+            lambda: snapshots.adopt_layer(None, stat.diff_id),
+        ):
+            with pytest.raises(Internal, match="No space left on device"):
+                act()
+    assert not any((tmp_path / "store/tmp").iterdir())
+    assert not any((tmp_path / "store/layers").iterdir())
+    snapshots.adopt_layer(None, stat.diff_id)
 
 
 def stage(snapshots, tar, **expected):

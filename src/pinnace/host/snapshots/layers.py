@@ -156,14 +156,19 @@ class LayerDirectory:
 
     @contextmanager
     def stage(self) -> Iterator[UnpackingLayer]:
-        """Make a place to unpack into; what is left of it afterwards is removed."""
-        path = Path(tempfile.mkdtemp(prefix="layer-", dir=self._tmp))
-        try:
-            (path / "diff").mkdir(mode=0o755)
-            with (path / "recipe").open("wb") as target:
-                yield UnpackingLayer(path, RecipeWriter(target))
-        finally:
-            remove_tree(path)
+        """Make a place to unpack into; what is left of it afterwards is removed.
+
+        Raises:
+            Internal: The host fails, for example for lack of space; also within the `with` block.
+        """
+        with host_failures():
+            path = Path(tempfile.mkdtemp(prefix="layer-", dir=self._tmp))
+            try:
+                (path / "diff").mkdir(mode=0o755)
+                with (path / "recipe").open("wb") as target:
+                    yield UnpackingLayer(path, RecipeWriter(target))
+            finally:
+                remove_tree(path)
 
     def unpack(
         self,
@@ -306,6 +311,19 @@ class LayerDirectory:
             if not link.exists():
                 link.unlink()
         return done
+
+
+@contextmanager
+def host_failures() -> Iterator[None]:
+    """Give the failures of the host a name of ours, for the time of a `with` block.
+
+    Raises:
+        Internal: Instead of OSError.
+    """
+    try:
+        yield
+    except OSError as exc:
+        raise Internal(f"unpacking failed: {exc.strerror}") from exc
 
 
 def check_arrival(arrival: Arrival, *, diff_id: Digest | None, digest: Digest | None) -> None:

@@ -29,7 +29,12 @@ from pinnace.host.kernel import mount
 from pinnace.host.kernel.paths import O_PATH_DIRECTORY, directory, open_in_root
 from pinnace.host.snapshots.active import ActiveDirectory
 from pinnace.host.snapshots.compare import OPAQUE_XATTR, TreeComparison, is_whiteout
-from pinnace.host.snapshots.layers import LayerDirectory, UnpackingLayer, check_arrival
+from pinnace.host.snapshots.layers import (
+    LayerDirectory,
+    UnpackingLayer,
+    check_arrival,
+    host_failures,
+)
 from pinnace.host.snapshots.pack import ChunkReader, pack_changes
 from pinnace.host.snapshots.skeleton import make_skeleton
 from pinnace.host.snapshots.staging import StageRecord, StagingDirectory
@@ -91,7 +96,7 @@ class OverlaySnapshots:
     def adopt_layer(self, parent: ChainId | None, diff_id: Digest) -> tuple[ChainId, LayerStat]:
         """See the contract."""
         self._check_parent(parent)
-        with self._adopting:
+        with self._adopting, host_failures():
             record = self._staging.read(diff_id)
             adopted = self._commit(self._staging.path(diff_id), record, parent)
             self._staging.remove(diff_id)
