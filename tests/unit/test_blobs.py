@@ -4,6 +4,8 @@ import errno
 import hashlib
 import io
 import os
+import tempfile
+from pathlib import Path
 
 import pytest
 from tests.support.archives import file, hardlink, symlink, tar_of
@@ -156,3 +158,24 @@ def test_a_file_of_an_archive_can_stay_as_a_blob(content, tmp_path):
     with content.open(digest) as blob:
         assert blob.read() == b"bytes"
     assert not any((tmp_path / "incoming").iterdir())
+
+
+def test_a_disk_without_any_room_is_named(content, monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    part = content.receive("sha256:" + "1" * 64)
+    with monkeypatch.context() as patched:
+        patched.setattr(tempfile, "mkstemp", full)
+        patched.setattr(tempfile, "mkdtemp", full)
+        patched.setattr(Path, "rename", full)
+        for act in (lambda: content.ingest(io.BytesIO(b"x")), part.complete):
+            with pytest.raises(Internal, match="No space left on device"):
+                act()
+        with (
+            pytest.raises(Internal, match="No space left on device"),
+            content.receive_archive(io.BytesIO()),
+        ):
+            raise AssertionError("nothing can be received")
+    part.close()
+    assert list(content.digests()) == []

@@ -66,6 +66,9 @@ class PartialBlob(Protocol):
         """Make it a blob under its digest, which the caller has checked.
 
         It is not synchronised to disk: after a power cut it may be shorter than it should.
+
+        Raises:
+            Internal: It cannot be stored.
         """
         ...
 
@@ -90,6 +93,7 @@ class Content(Protocol):
 
         Raises:
             InvalidParameter: The digest is not `expected`, or there are more than `limit` bytes.
+            Internal: It cannot be stored.
         """
         ...
 

@@ -40,6 +40,14 @@ class BlobContent:
         self, source: ByteSource, *, expected: Digest | None = None, limit: int | None = None
     ) -> tuple[Digest, int]:
         """See the contract."""
+        try:
+            return self._ingest(source, expected=expected, limit=limit)
+        except OSError as exc:
+            raise Internal(f"cannot store a blob: {exc.strerror}") from exc
+
+    def _ingest(
+        self, source: ByteSource, *, expected: Digest | None, limit: int | None
+    ) -> tuple[Digest, int]:
         content = hashlib.sha256()
         size = 0
         with self._temporary() as (target, path):
@@ -110,7 +118,10 @@ class BlobContent:
     @contextmanager
     def receive_archive(self, source: ByteSource) -> Iterator[ReceivedArchive]:
         """See the contract."""
-        path = Path(tempfile.mkdtemp(prefix="archive-", dir=self._incoming))
+        try:
+            path = Path(tempfile.mkdtemp(prefix="archive-", dir=self._incoming))
+        except OSError as exc:
+            raise Internal(f"cannot store the archive: {exc.strerror}") from exc
         try:
             archive = _Archive(path, self._limits, self._path)
             with InflatedLayer(source, self._limits) as inflated:

@@ -51,7 +51,10 @@ class PartialFile:
 
     def complete(self) -> None:
         """See the contract."""
-        self._path.rename(self._final)
+        try:
+            self._path.rename(self._final)
+        except OSError as exc:
+            raise Internal(f"cannot store a blob: {exc.strerror}") from exc
 
     def discard(self) -> None:
         """See the contract."""
