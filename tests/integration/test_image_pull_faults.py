@@ -305,9 +305,9 @@ async def test_a_bomb_is_stopped_and_leaves_nothing(tmp_path, plain):
 
 
 @contextlib.contextmanager
-def small_disk(path, size):
+def small_disk(path, room):
     path.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", path], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", room, "tmpfs", path], check=True)
     try:
         yield path
     finally:
@@ -319,7 +319,7 @@ async def test_a_full_disk_fails_the_pull_and_gives_the_space_back(tmp_path, pla
     big = gzip.compress(tar_of(file("big", os.urandom(12 << 20))), 1)
     plain.put_image("team/big", "1", layers=[*BLOBS, big])
     name = f"{plain.address}/team"
-    with small_disk(tmp_path / "disk", "10m") as disk:
+    with small_disk(tmp_path / "disk", "size=10m") as disk:
         async with pulls(disk, keep_blobs=keep) as host:
             with pytest.raises(Internal, match="No space left on device"):
                 await host.pull(f"{name}/big", "1")
@@ -330,6 +330,20 @@ async def test_a_full_disk_fails_the_pull_and_gives_the_space_back(tmp_path, pla
             assert free > 9 << 20
             await host.pull(f"{name}/app", "1")
             host.check(f"{name}/app:1")
+            await tidy(host)
+
+
+@pytest.mark.parametrize(
+    "room", ["size=200k", "size=600k", "size=1000k", "size=1400k", "nr_inodes=32", "nr_inodes=50"]
+)
+async def test_a_disk_full_at_any_point_fails_the_pull_by_name_and_leaves_nothing(
+    tmp_path, plain, room
+):
+    with small_disk(tmp_path / "disk", room) as disk:
+        async with pulls(disk) as host:
+            with pytest.raises(Internal, match="(?i)no space left on device"):
+                await host.pull(f"{plain.address}/team/app", "1")
+            assert host.catalog.images == {}
             await tidy(host)
 
 
