@@ -341,7 +341,7 @@ async def test_a_disk_full_at_any_point_fails_the_pull_by_name_and_leaves_nothin
 ):
     with small_disk(tmp_path / "disk", room) as disk:
         async with pulls(disk) as host:
-            with pytest.raises(Internal, match="(?i)no space left on device"):
+            with pytest.raises(Internal, match=r"(?i)no space left on device"):
                 await host.pull(f"{plain.address}/team/app", "1")
             assert host.catalog.images == {}
             await tidy(host)
