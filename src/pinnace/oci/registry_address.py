@@ -1,4 +1,4 @@
-"""Addresses of registries as clients write them: a host, or a URL whose host alone counts."""
+"""Addresses of registries as clients write them: a host, or a URL, of which the host counts."""
 
 import re
 
