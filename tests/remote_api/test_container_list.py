@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import pytest
 from tests.support import images
-from tests.support.remote import Remote, started
+from tests.support.remote import Remote, await_listener, started
 
 pytestmark = pytest.mark.root
 
@@ -237,6 +237,7 @@ def aged():
                 )
             state.commit()
         engine.launch()
+        await_listener(port)
         yield port, made
 
 

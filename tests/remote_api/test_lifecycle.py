@@ -12,7 +12,7 @@ from tests.support.remote import until
 
 pytestmark = pytest.mark.root
 EMPTY = (204, b"")
-ON_TERM = "trap 'exit 5' TERM; sleep 600 & wait"
+ON_TERM = "trap 'exit 5' TERM; echo up; sleep 600 & wait"
 DEAF = "trap '' TERM; echo up; while true; do sleep 600; done"
 
 
@@ -119,7 +119,7 @@ def test_c135_stop_of_a_container_that_does_not_run_is_204(api, containers):
 
 
 def test_c136_stop_sends_term_first(api, containers, state):
-    container = containers.run("sh", "-c", f"echo up; {ON_TERM}")
+    container = containers.run("sh", "-c", ON_TERM)
     until(lambda: api.post(f"/containers/{container}/attach?logs=1&stdout=1").body, "its output")
     begun = time.monotonic()
     assert api.post(f"/containers/{container}/stop", query={"t": 30}).status == 204
@@ -233,6 +233,7 @@ def test_c151_delete_is_204_and_inspect_404_afterwards(api, containers):
 
 def test_c152_delete_of_a_running_container_stops_it(api, containers, state):
     container = containers.run("sh", "-c", ON_TERM)
+    until(lambda: api.post(f"/containers/{container}/attach?logs=1&stdout=1").body, "its output")
     pid = state(container)["Pid"]
     reply = api.delete(f"/containers/{container}")
     assert (reply.status, reply.body) == EMPTY

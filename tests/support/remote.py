@@ -237,3 +237,16 @@ def started(name: str, *arguments: str, **options: Any) -> Iterator[tuple[Engine
 def _accepts(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def await_listener(port: int) -> None:
+    """Wait until a port of loopback accepts; a daemon's unix socket may answer before."""
+
+    def accepts() -> bool:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=5).close()
+        except ConnectionRefusedError:
+            return False
+        return True
+
+    until(accepts, f"listening at {port}")
