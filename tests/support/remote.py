@@ -228,7 +228,7 @@ def started(name: str, *arguments: str, **options: Any) -> Iterator[tuple[Engine
     listen = f"--host=tcp://127.0.0.1:{port}"
     try:
         with pinnaced.start(root, arguments=(listen, *arguments), **options) as engine:
-            until(lambda: _accepts(port), "listening on TCP")  # its sockets open one by one
+            await_listener(port)
             yield engine, port
     finally:
         remove_root(root)
@@ -240,13 +240,5 @@ def _accepts(port: int) -> bool:
 
 
 def await_listener(port: int) -> None:
-    """Wait until a port of loopback accepts; a daemon's unix socket may answer before."""
-
-    def accepts() -> bool:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=5).close()
-        except ConnectionRefusedError:
-            return False
-        return True
-
-    until(accepts, f"listening at {port}")
+    """Wait until a port of loopback accepts; the sockets of a daemon open one by one."""
+    until(lambda: _accepts(port), "listening on TCP")
