@@ -183,6 +183,20 @@ def test_binds_carry_access_and_propagation(record, options):
     }
 
 
+def test_a_volume_that_is_a_mount_keeps_its_flags_in_the_container():
+    options = ["type=tmpfs", "device=tmpfs", "o=size=2m,nosuid,noexec,ro"]
+    volume = MountRecord(type="volume", destination="/m", source="/h/_data", options=options)
+    bind = mount(made(a_record(mounts=[volume])), "/m")
+    assert bind["options"] == ["rbind", "nosuid", "noexec", "rprivate"]
+
+
+def test_an_image_mount_is_a_read_only_bind_of_where_it_was_mounted():
+    image = MountRecord(type="image", destination="/m", name="busybox", rw=False)
+    files = MountInputs(sources={"/m": "/bundle/image-0"})
+    bind = mount(made(a_record(mounts=[image]), files=files), "/m")
+    assert (bind["source"], bind["options"]) == ("/bundle/image-0", ["rbind", "rro", "rprivate"])
+
+
 def test_the_network_is_put_into_a_finished_spec():
     def spec_in(record, path):
         described = in_network(runtime_spec(record, some_facts(), some_inputs(netns="")), path)
