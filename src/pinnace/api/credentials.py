@@ -46,24 +46,6 @@ def header_credentials(header: str | None) -> Credentials:
     return ANONYMOUS if config is None else config.credentials()
 
 
-def config_credentials(header: str | None) -> dict[str, Credentials]:
-    """Return the credentials of an `X-Registry-Config` header by host name of the registry."""
-    if not header or len(header) > _MAX_BYTES:
-        return {}
-    try:
-        found = msgspec.json.decode(_text(header).encode(), type=dict[str, AuthConfig])
-    except (msgspec.MsgspecError, UnicodeDecodeError):
-        return {}
-    return {registry_host(name): config.credentials() for name, config in found.items()}
-
-
-def registry_host(address: str) -> str:
-    """Return the host of a registry's address, which clients write in several ways."""
-    host = address.partition("://")[2] or address
-    host = host.partition("/")[0]
-    return "docker.io" if host in ("index.docker.io", "registry-1.docker.io") else host
-
-
 def header_auth(header: str | None) -> AuthConfig | None:
     """Return what an `X-Registry-Auth` header holds; None when it cannot be read.
 
@@ -74,7 +56,7 @@ def header_auth(header: str | None) -> AuthConfig | None:
     return parse_auth(_text(header).encode())
 
 
-def header_configs(header: str | None) -> Mapping[str, Credentials]:
+def config_credentials(header: str | None) -> Mapping[str, Credentials]:
     """Return the credentials by registry of an `X-Registry-Config` header, which builds send.
 
     Registries are named as in images: `docker.io` for the default one. Entries that name none

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Sequence
-from urllib.parse import urljoin
 
 import msgspec
 
@@ -10,7 +9,7 @@ from pinnace.contracts.registry import FetchedManifest
 from pinnace.errors import InvalidParameter, RegistryUnavailable
 from pinnace.host.registry.failures import Subject
 from pinnace.host.registry.server import Ask, Server, failed
-from pinnace.host.registry.transport import Origin, Response, is_success
+from pinnace.host.registry.transport import Origin, Response, is_success, joined
 from pinnace.oci.descriptor import INDEX_TYPES, MANIFEST_TYPES, Descriptor
 from pinnace.oci.digest import Digest, digest_of, parse_digest
 from pinnace.oci.manifest import MAX_DOCUMENT_BYTES
@@ -158,7 +157,7 @@ class Manifests:
         if not match:
             return ""
         here = self._server.url_of(path)
-        following = urljoin(here, str(match[1]))
+        following = joined(here, str(match[1]))
         if Origin.of(following) != Origin.of(here):
             raise InvalidParameter("the list of tags continues at another server")
         return following

@@ -126,6 +126,7 @@ class Server:
                 ask.method,
                 self.url_of(ask.path),
                 owner=self.endpoint.host,
+                home=self.endpoint.url,
                 headers=headers,
                 body=ask.body,
                 verify=self.endpoint.verify,

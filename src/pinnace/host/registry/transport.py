@@ -72,9 +72,9 @@ class Request:
 
     Attributes:
         owner: Registry (`host[:port]`) on whose behalf; its authorities are trusted.
+        home: URL at that registry; only its origin gets credentials. "": `url`.
         body: Bytes, or what yields them piece by piece; the header tells the length then.
         verify: Whether the owner's certificate is checked.
-        plain_http: Whether a redirect may lead away from TLS.
         follow: Whether redirects are followed; with a body that is yielded they cannot be.
         patient: Whether the answer may take as long as storing a large blob does.
     """
@@ -85,9 +85,9 @@ class Request:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes | Callable[[Pace], AsyncIterator[bytes]] = b""
     verify: bool = True
-    plain_http: bool = False
     follow: bool = True
     patient: bool = False
+    home: str = ""
 
 
 class Response:
@@ -185,21 +185,22 @@ class Transport:
             ConnectionFailed: No answer came.
             InvalidParameter: A redirect leads where none may.
         """
-        asked = Origin.of(request.url)
-        current, redirected = request, False
+        home = Origin.of(request.home or request.url)
+        current, redirected = request, Origin.of(request.url) != home
+        if redirected:  # the registry itself named a place elsewhere, for an upload
+            current = await self._elsewhere(current, home.scheme, request.url)
         for _ in range(_REDIRECTS):
             response = await self._exchange(current, redirected=redirected)
             location = response.headers.get("Location", "")
             if response.status not in _REDIRECT_STATUSES or not location or not request.follow:
                 return response
             response.close()
-            target = urljoin(current.url, location)
-            origin = Origin.of(target)
-            await self._check_downgrade(current, origin)
-            redirected = redirected or origin != asked
-            current = replace(current, url=target)
+            target = joined(current.url, location)
+            redirected = redirected or Origin.of(target) != home
             if redirected:
-                current = await self._for_stranger(current, origin)
+                current = await self._elsewhere(current, Origin.of(current.url).scheme, target)
+            else:
+                current = replace(current, url=target)
         reason = f"stopped after {_REDIRECTS} redirects"
         raise ConnectionFailed(request.method, request.url, reason, passing=False)
 
@@ -209,20 +210,25 @@ class Transport:
         if session is not None:
             await session.close()
 
-    async def _check_downgrade(self, request: Request, target: Origin) -> None:
-        was_plain = request.url.startswith("http://")
-        if target.scheme == "https" or was_plain:
-            return
-        if not await self._endpoints.is_insecure(_netloc(target)):
-            raise InvalidParameter("a registry redirects from https to http")
+    async def _elsewhere(self, request: Request, scheme: str, url: str) -> Request:
+        """Return the request as a host may see it that was not asked at first.
 
-    async def _for_stranger(self, request: Request, target: Origin) -> Request:
-        """Return the request as a host may see it that was not asked at first."""
+        Args:
+            request: As the registry saw it.
+            scheme: Of the URL that leads there.
+            url: At the other host.
+
+        Raises:
+            InvalidParameter: It leads away from TLS to a host that is not insecure.
+        """
+        target = Origin.of(url)
         headers = {
             name: value for name, value in request.headers.items() if name not in _SECRET_HEADERS
         }
         insecure = await self._endpoints.is_insecure(_netloc(target))
-        return replace(request, headers=headers, verify=not insecure)
+        if scheme == "https" and target.scheme == "http" and not insecure:
+            raise InvalidParameter("a registry leads from https to http")
+        return replace(request, url=url, headers=headers, verify=not insecure)
 
     async def _exchange(self, request: Request, *, redirected: bool) -> Response:
         session = self._session or await self._open()
@@ -276,6 +282,18 @@ class Transport:
             max_line_size=_MAX_HEADER,
             max_field_size=_MAX_HEADER,
         )
+
+
+def joined(base: str, location: str) -> str:
+    """Return the URL that `location` means at `base`.
+
+    Raises:
+        InvalidParameter: It means none.
+    """
+    try:
+        return urljoin(base, location)
+    except ValueError as exc:
+        raise InvalidParameter("invalid URL from a registry") from exc
 
 
 def is_success(status: int) -> bool:

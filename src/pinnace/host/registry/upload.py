@@ -7,14 +7,14 @@ break is asked for and not sent again.
 
 import re
 from collections.abc import AsyncIterator, Callable
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlsplit
 
 from pinnace.errors import InvalidParameter, PinnaceError
 from pinnace.host.registry.failures import Subject
 from pinnace.host.registry.pace import Pace
 from pinnace.host.registry.retries import Patience, Retries
 from pinnace.host.registry.server import Ask, Server, failed
-from pinnace.host.registry.transport import Origin, Response
+from pinnace.host.registry.transport import Origin, Response, joined
 from pinnace.oci.descriptor import Descriptor
 
 Content = Callable[[int], AsyncIterator[bytes]]
@@ -159,7 +159,7 @@ class BlobUpload:
             if not self._location:
                 raise InvalidParameter("the registry names no place for an upload")
             return
-        target = urljoin(response.url, location)
+        target = joined(response.url, location)
         Origin.of(target)
         self._location = target
 
