@@ -11,6 +11,8 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+import random
+import signal
 import subprocess
 import sys
 import tempfile
@@ -20,6 +22,7 @@ from pathlib import Path
 import docker
 import pytest
 from tests.support import dockerd, images, pinnaced, registry
+from tests.support.bad_proxy import BadProxy, CutRequest, Status
 from tests.support.engine import remove_root, unmount_below
 
 from pinnace.client.image_archive import Entry
@@ -467,7 +470,7 @@ def test_a_client_that_leaves_ends_its_push(engine, servers, repository):
     server = servers["plain"]
     name = f"{server.address}/{repository}"
     tag(engine, "greeting:1", f"{name}:1")
-    server.process.send_signal(19)  # the registry hangs
+    server.process.send_signal(signal.SIGSTOP)  # the registry hangs
     try:
         with contextlib.suppress(TimeoutError):
             engine.request("POST", f"/images/{name}/push?tag=1", b"", timeout=1.5)
@@ -475,6 +478,46 @@ def test_a_client_that_leaves_ends_its_push(engine, servers, repository):
         while engine.request("DELETE", f"/images/{name}:1").status != 200:
             assert time.monotonic() < end
     finally:
-        server.process.send_signal(18)
+        server.process.send_signal(signal.SIGCONT)
     events = engine.request("GET", f"/events?since=0&until={time.time():.0f}").body
     assert name.encode() not in b"".join(line for line in events.splitlines() if b'"push"' in line)
+
+
+def test_a_push_gets_through_a_registry_that_cuts_and_fails(engine, servers, repository):
+    server = servers["plain"]
+    layer = Entry("noise", data=random.Random(repository).randbytes(5 << 20))
+    with BadProxy(server.address) as proxy:
+        name = f"{proxy.address}/{repository}:1"
+        engine.load(images.tiny_image(name, [layer]))
+        proxy.fail(CutRequest(after=2 << 20), method="PATCH")
+        proxy.fail(Status(500), method="PUT", path="/manifests/")
+        proxy.fail(Status(429, {"Retry-After": "0"}), method="HEAD", path="/blobs/")
+        digest = repo_digest_told(docker_cli(engine, "push", name))
+        assert proxy.count("PATCH", "/blobs/") >= 2
+    assert digest_of(server.get_manifest(repository, "1")[0]) == digest
+    forget(engine, name)
+
+
+def repo_digest_told(said):
+    """Return the digest that the last line of a push names."""
+    return said.split("digest: ")[1].split()[0]
+
+
+def test_a_daemon_killed_in_mid_push_leaves_nothing_and_pushes_later(engine, servers, repository):
+    server = servers["plain"]
+    name = f"{server.address}/{repository}:1"
+    layer = Entry("noise", data=random.Random(repository).randbytes(8 << 20))
+    engine.load(images.tiny_image(name, [layer]))
+    incoming = engine.root / "data/content/incoming"
+    server.process.send_signal(signal.SIGSTOP)
+    try:
+        with contextlib.suppress(TimeoutError):
+            engine.request("POST", f"/images/{name.removesuffix(':1')}/push?tag=1", b"", timeout=1)
+        engine.kill()
+    finally:
+        server.process.send_signal(signal.SIGCONT)
+    assert list(incoming.iterdir()) == []
+    engine.launch()
+    docker_cli(engine, "push", name)
+    assert server.get_manifest(repository, "1")
+    forget(engine, name)
