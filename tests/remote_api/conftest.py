@@ -198,7 +198,8 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
 def indexed(index: Registry) -> Iterator[tuple[Engine, int]]:
     """A daemon for which `index` stands in for Docker's registry, and its TCP port."""
     where = f"--default-registry-url={index.url}"
-    with started("idx", where, bridge="pnt28", subnet="10.229.0.1/24") as (engine, port):
+    bridge, subnet = f"pnt28x{os.getpid() % 4096:03x}", f"10.229.{os.getpid() % 256}.1/24"
+    with started("idx", where, bridge=bridge, subnet=subnet) as (engine, port):
         engine.load(images.busybox_archive())
         yield engine, port
 
