@@ -172,6 +172,8 @@ class RegistryService:
 
 
 async def _inspect(repository: Repository, wanted: str) -> Distribution:
+    if ":" not in wanted:  # asking for a tag's digest counts for no registry's pull limit
+        wanted = (await repository.resolve(wanted)).digest
     fetched = await repository.manifest(wanted)
     descriptor, content = fetched.descriptor, fetched.content
     platforms: list[DescriptorPlatform] = []
