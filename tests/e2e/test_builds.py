@@ -303,3 +303,19 @@ def test_what_needs_buildkit_is_refused_clearly(engine):
     for mount in (b"secret,id=x", b"ssh"):
         files = {"Dockerfile": b"FROM busybox\nRUN --mount=type=" + mount + b" true\n"}
         assert "session of BuildKit" in text_of(build(engine, files))
+
+
+def test_images_pruned_in_the_middle_of_a_build_do_not_break_it(engine):
+    dockerfile = (
+        b"FROM busybox AS one\nRUN echo 1 > /one\n"
+        b"FROM busybox\nCOPY --from=one /one /one\nRUN echo on; sleep 2\n"
+        b"COPY --from=one /one /two\nRUN test $(cat /two) = 1\n"
+    )
+    connection = request(engine, {"Dockerfile": dockerfile}, "nocache=1")
+    response = connection.getresponse()
+    seen = b""
+    while b'"on\\n"' not in seen:
+        seen += response.read1(4096)
+    engine.request("POST", "/images/prune")
+    assert b"Successfully built" in response.read()
+    connection.close()

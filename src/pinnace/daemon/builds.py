@@ -10,6 +10,7 @@ from pinnace.contracts.registry import ANONYMOUS, Credentials
 from pinnace.contracts.repositories import Repositories
 from pinnace.contracts.snapshots import Snapshots
 from pinnace.engine.builds.containers import StepContainers
+from pinnace.engine.builds.memo import SelectionMemo
 from pinnace.engine.builds.mounting import StepMounts
 from pinnace.engine.builds.perform import StepPerformer
 from pinnace.engine.builds.service import BuildService
@@ -74,6 +75,7 @@ def build_service(
         cache=cache,
         containers=steps,
         mounts=mounts,
+        memo=SelectionMemo(),
         offload=offload,
         transfer=transfer,
         downloads=downloads,

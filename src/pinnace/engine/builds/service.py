@@ -100,6 +100,8 @@ class BuildService:
                 async for message in messages:
                     yield message
         finally:
+            if session is not None:
+                session.held.close()
             await asyncio.shield(
                 self._drop([name, *([] if session is None else session.contexts)])
             )

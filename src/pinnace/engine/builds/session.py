@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from contextlib import aclosing
+from contextlib import ExitStack, aclosing
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -15,6 +15,7 @@ from pinnace.engine.builds.containers import StepContainers
 from pinnace.engine.builds.context import ContextTree
 from pinnace.engine.builds.graph import Built
 from pinnace.engine.builds.instructions import Dockerfile, Stage
+from pinnace.engine.builds.memo import SelectionMemo
 from pinnace.engine.builds.mounting import StepMounts
 from pinnace.engine.builds.output import StageOutput
 from pinnace.engine.builds.params import BuildParams
@@ -72,6 +73,7 @@ class BuildParts:
     cache: BuildCache
     containers: StepContainers
     mounts: StepMounts
+    memo: SelectionMemo
     offload: Offload
     transfer: Offload
     downloads: Downloads
@@ -90,6 +92,7 @@ class Session:
         started_ns: Unix nanoseconds.
         epoch_ns: When everything is said to be made (SOURCE_DATE_EPOCH); None: when it is.
         run_stage: Builds a stage.
+        held: Keeps the layers of everything built so far, until the build is over.
         declared: Arguments of the stages that are done, for stages FROM them.
         asked: Names of the arguments that were declared so far, by triggers of images, too.
     """
@@ -109,6 +112,7 @@ class Session:
     outputs: dict[int, StageOutput] = field(default_factory=dict)
     tasks: dict[int, "asyncio.Task[Built]"] = field(default_factory=dict)
     contexts: list[str] = field(default_factory=list)
+    held: ExitStack = field(default_factory=ExitStack)
     declared: dict[int, StageScope] = field(default_factory=dict)
     asked: set[str] = field(default_factory=set)
 

@@ -6,6 +6,7 @@ several, are done once.
 
 import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -126,6 +127,10 @@ class Solver:
             await self._remember(key, vertex, built)
             return built
 
+    def hold(self, built: Built) -> AbstractContextManager[None]:
+        """Keep the layers of an image, for the time of a `with` block, whatever becomes of it."""
+        return self._library.leases.hold([layer.chain for layer in built.layers])
+
     async def _known(self, key: str, vertex: Vertex) -> Built | None:
         image = await self._cache.find(key, time.time_ns())
         if image is None:
@@ -155,8 +160,7 @@ class Solver:
         operation, parent = vertex.operation, vertex.parent
         if operation is None:
             return await self._commit(vertex, None)
-        held = [parent.top] if parent.top else []
-        with self._library.leases.hold(held):
+        with self.hold(parent):
             performed = await self._performer.perform(operation, parent, out, policy)
             try:
                 return await self._commit_changes(vertex, performed)

@@ -101,6 +101,7 @@ class _StageRun:
             self._built = Built(None, b"", platform)
         else:
             self._built = await session.image(origin.base, platform, self._out)
+        session.held.enter_context(session.parts.solver.hold(self._built))
         record = self._built.record
         config = record.config if record else ContainerConfig()
         triggers = config.on_build or []
@@ -305,3 +306,4 @@ class _StageRun:
         )
         session = self._session
         self._built = await session.parts.solver.solve(vertex, self._out, session.policy)
+        session.held.enter_context(session.parts.solver.hold(self._built))

@@ -123,7 +123,9 @@ async def _local(
             with session.parts.files.tree(chain) as tree:
                 return _selected(tree, words, rules)
 
-        return Found(origin, await session.parts.offload(read))
+        key = (chain, tuple(words), step.excludes, rules.parents)
+        memo = session.parts.memo
+        return Found(origin, await session.parts.offload(lambda: memo.get(key, read)))
     context = session.context
     if context is None:
         raise InvalidParameter("missing build context")
