@@ -77,7 +77,7 @@ def comment_of(instruction: Instruction, config: ContainerConfig) -> str:
         case Maintainer(author=author):
             return f"MAINTAINER {author}"
         case Expose(ports=ports):
-            return " ".join(["EXPOSE", *ports])
+            return f"EXPOSE {' '.join(ports)}"
         case Volume(paths=paths):
             return f"VOLUME {_go_list(paths)}"
         case User(user=user):

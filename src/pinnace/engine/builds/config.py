@@ -78,10 +78,13 @@ def merged_environment(entries: Iterable[str], changes: Iterable[tuple[str, str]
     """Return `entries` with variables set, each at its old place or at the end.
 
     Raises:
-        InvalidParameter: It would be absurdly large.
+        InvalidParameter: A variable has no name, or all would be absurdly large.
     """
+    changes = dict(changes)
+    if "" in changes:
+        raise InvalidParameter(f"invalid environment variable: ={changes['']}")
     values = {entry.partition("=")[0]: entry for entry in entries}
-    values |= {name: f"{name}={value}" for name, value in changes}
+    values |= {name: f"{name}={value}" for name, value in changes.items()}
     _check_size("environment", values.values())
     return list(values.values())
 
@@ -119,6 +122,8 @@ def _changed(config: ContainerConfig, instruction: Instruction) -> ContainerConf
             }
             return replace(config, exposed_ports={**(config.exposed_ports or {}), **exposed})
         case Volume(paths=paths):
+            if not all(paths):
+                raise InvalidParameter("VOLUME specified can not be an empty string")
             volumes = {**(config.volumes or {}), **{path: {} for path in paths}}
             return replace(config, volumes=volumes)
         case Onbuild(trigger=trigger):
