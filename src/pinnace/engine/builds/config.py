@@ -80,11 +80,11 @@ def merged_environment(entries: Iterable[str], changes: Iterable[tuple[str, str]
     Raises:
         InvalidParameter: A variable has no name, or all would be absurdly large.
     """
-    changes = dict(changes)
-    if "" in changes:
-        raise InvalidParameter(f"invalid environment variable: ={changes['']}")
+    given = dict(changes)
+    if "" in given:
+        raise InvalidParameter(f"invalid environment variable: ={given['']}")
     values = {entry.partition("=")[0]: entry for entry in entries}
-    values |= {name: f"{name}={value}" for name, value in changes.items()}
+    values |= {name: f"{name}={value}" for name, value in given.items()}
     _check_size("environment", values.values())
     return list(values.values())
 
