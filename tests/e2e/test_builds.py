@@ -40,14 +40,18 @@ def context_of(files: dict[str, bytes]) -> bytes:
     return made.getvalue()
 
 
-def request(engine, files: dict[str, bytes], query: str = "") -> http.client.HTTPConnection:
+def request(
+    engine, files: dict[str, bytes], query: str = "", *, version: str = "1.41"
+) -> http.client.HTTPConnection:
     """Send a build and return the connection, the answer not yet read."""
     connection = http.client.HTTPConnection("engine", timeout=DEADLINE_S)
     connection.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     connection.sock.settimeout(DEADLINE_S)
     connection.sock.connect(str(engine.socket))
     headers = {"Content-Type": "application/x-tar"}
-    connection.request("POST", f"/v1.41/build?{query}", body=context_of(files), headers=headers)
+    connection.request(
+        "POST", f"/v{version}/build?{query}", body=context_of(files), headers=headers
+    )
     return connection
 
 
@@ -319,3 +323,15 @@ def test_images_pruned_in_the_middle_of_a_build_do_not_break_it(engine):
     engine.request("POST", "/images/prune")
     assert b"Successfully built" in response.read()
     connection.close()
+
+
+@pytest.mark.parametrize(("version", "left"), [("1.11", 1), ("1.12", 0)])
+def test_clients_older_than_1_12_find_the_containers_of_steps(engine, version, left):
+    files = {"Dockerfile": b"FROM busybox\nRUN true\n"}
+    connection = request(engine, files, "nocache=1", version=version)
+    assert b"Successfully built" in connection.getresponse().read()
+    connection.close()
+    found = containers(engine)
+    assert len(found) == left
+    for one in found:
+        engine.request("DELETE", f"/containers/{one['Id']}")

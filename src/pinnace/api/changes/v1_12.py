@@ -1,6 +1,6 @@
 """API 1.12."""
 
-from pinnace.api.changes.change import Change, JsonObject, child
+from pinnace.api.changes.change import Change, JsonObject, QueryMap, child
 from pinnace.api.versions import Version
 
 _IMAGE_KEYS = {
@@ -64,6 +64,11 @@ def _trusted(body: JsonObject) -> None:
     body["is_trusted"] = body.pop("is_automated", False)
 
 
+def _containers_stay(query: QueryMap) -> None:
+    query.setdefault("rm", ["0"])
+    query.pop("forcerm", None)
+
+
 CHANGES = (
     Change(
         version=Version(1, 12),
@@ -82,5 +87,11 @@ CHANGES = (
         operation="ImageSearch",
         downgrade=_trusted,
         summary="Search says is_automated; is_trusted before.",
+    ),
+    Change(
+        version=Version(1, 12),
+        operation="ImageBuild",
+        upgrade_query=_containers_stay,
+        summary="Containers of build steps are removed by default, and by force on request.",
     ),
 )
