@@ -64,6 +64,7 @@ def build(engine: Engine, case: Case, *, keep: bool = False) -> Outcome:
         made = _post(engine, base, tag)
         assert not made.error, f"base {tag} of {case.name}: {made.error}"
     outcome = _post(engine, case, TAG)
+    outcome.error = outcome.error.replace(str(engine.root), "<root>")
     if not outcome.error:
         _inspect(engine, outcome)
     for tag in () if keep else (TAG, *case.bases):
