@@ -5,7 +5,9 @@ import gzip
 import io
 import json
 import stat
+import sys
 import tarfile
+from pathlib import Path
 
 import pytest
 from tests.support import dockerd, pinnaced, registry
@@ -15,6 +17,7 @@ pytestmark = pytest.mark.root
 
 ADA = {"username": registry.USERNAME, "password": registry.PASSWORD}
 WRONG = {**ADA, "password": "wrong"}
+PINNACE = str(Path(sys.executable).with_name("pinnace"))
 INDEX = "application/vnd.oci.image.index.v1+json"
 
 
@@ -168,6 +171,7 @@ def test_a_search_finds_what_the_index_says_and_filters_it(engine, index):
     assert "is_automated" not in trusted
     oldest = engine.request("GET", "/v1.0/images/search", query={"term": "box"}).json()[1]
     assert oldest == {"Name": "ada/box", "Description": "x" * 42 + "..."}
+    index.heal()
 
 
 def test_docker_login_and_logout_work(engine, server):
@@ -182,6 +186,31 @@ def test_docker_login_and_logout_work(engine, server):
     manifest = engine.cli("pull", f"{server.address}/team/app:1")
     assert manifest.returncode == 0, manifest.stderr
     assert engine.cli("logout", server.address).returncode == 0
+
+
+def test_our_command_line_logs_in_searches_and_logs_out(engine, server, index):
+    if server.kind == "plain":
+        return
+
+    def pinnace(*arguments, stdin=b""):
+        return engine.cli(*arguments, program=PINNACE, stdin=stdin)
+
+    arguments = ("login", "-u", registry.USERNAME, "--password-stdin", server.address)
+    refused = pinnace(*arguments, stdin=b"wrong")
+    assert refused.returncode == 1
+    assert b"401 Unauthorized" in refused.stderr or b"incorrect username" in refused.stderr
+    done = pinnace(*arguments, stdin=b"%s\n" % registry.PASSWORD.encode())
+    assert (done.returncode, done.stdout) == (0, b"Login Succeeded\n"), done.stderr
+    pulled = pinnace("pull", f"{server.address}/team/app:1")
+    assert pulled.returncode == 0, pulled.stderr
+    pushed = pinnace("push", f"{server.address}/team/app:1")
+    assert pushed.returncode == 0, pushed.stderr
+    hits = [{"name": "busybox", "description": "d", "star_count": 9, "is_official": True}]
+    index.fail(Status(200, {}, json.dumps({"results": hits}).encode()), path="/v1/search")
+    found = pinnace("search", "--limit=3", "box")
+    assert found.stdout.split() == b"NAME DESCRIPTION STARS OFFICIAL busybox d 9 [OK]".split()
+    assert pinnace("logout", server.address).returncode == 0
+    assert pinnace("pull", f"{server.address}/team/app:1").returncode == 1
 
 
 def test_a_kept_login_survives_the_daemon_and_is_roots_alone(engine, index):
