@@ -335,3 +335,17 @@ def test_clients_older_than_1_12_find_the_containers_of_steps(engine, version, l
     assert len(found) == left
     for one in found:
         engine.request("DELETE", f"/containers/{one['Id']}")
+
+
+def test_a_daemon_that_is_told_to_stop_ends_running_steps_first(engine):
+    connection = request(engine, {"Dockerfile": b"FROM busybox\nRUN echo on; sleep 600\n"})
+    response = connection.getresponse()
+    seen = b""
+    while b'"on\\n"' not in seen:
+        seen += response.read1(4096)
+    assert engine.stop() == 0
+    connection.close()
+    assert left_of_builds(engine) == []
+    assert list((engine.root / "data" / "containers").iterdir()) == []
+    engine.launch()
+    assert containers(engine) == []

@@ -149,6 +149,8 @@ async def _shut_down(daemon: Daemon, listeners: Sequence[Listener], app: Api) ->
     daemon.keeper.shut_down()
     daemon.engine.events.end()
     await asyncio.gather(*(listener.close(grace_s=1.0) for listener in listeners))
+    if not await daemon.engine.builds.drained(daemon.config.shutdown_timeout):
+        log.warning("steps of builds are left for the next start to remove")
     left = await app.drain(daemon.config.shutdown_timeout)
     if left:
         log.warning("%d calls had not finished", left)

@@ -61,6 +61,8 @@ class BuildService:
     def __init__(self, parts: BuildParts, upkeep: CacheUpkeep) -> None:
         self._parts = parts
         self._upkeep = upkeep
+        self._running = 0
+        self._ended = asyncio.Condition()
 
     @property
     def steps(self) -> StepContainers:
@@ -93,6 +95,7 @@ class BuildService:
         tags = [parse_tag(tag) for tag in params.tags]
         name = f"build-{secrets.token_hex(12)}"
         session: Session | None = None
+        self._running += 1
         try:
             sources = await self._sources(name, params, stream)
             session = self._session(name, params, sources)
@@ -102,9 +105,16 @@ class BuildService:
         finally:
             if session is not None:
                 session.held.close()
-            await asyncio.shield(
-                self._drop([name, *([] if session is None else session.contexts)])
-            )
+            await asyncio.shield(self._end([name, *([] if session is None else session.contexts)]))
+
+    async def drained(self, timeout_s: float) -> bool:
+        """Wait until no build is under way any more; tell whether that came in time."""
+        try:
+            async with asyncio.timeout(timeout_s), self._ended:
+                await self._ended.wait_for(lambda: not self._running)
+        except TimeoutError:
+            return False
+        return True
 
     async def _messages(
         self, session: Session, tags: Sequence[Reference]
@@ -230,12 +240,19 @@ class BuildService:
                 log.info("no image to take steps from", extra={"image": ref})
         return found
 
-    async def _drop(self, contexts: Sequence[str]) -> None:
+    async def _end(self, contexts: Sequence[str]) -> None:
+        """Drop a build's contexts, and count it as over."""
+
         def drop() -> None:
             for context in contexts:
                 self._parts.files.drop(context)
 
-        await self._parts.offload(drop)
+        try:
+            await self._parts.offload(drop)
+        finally:
+            self._running -= 1
+            async with self._ended:
+                self._ended.notify_all()
 
 
 async def run_stages(session: Session) -> AsyncGenerator[Message, None]:
