@@ -4,6 +4,8 @@ import asyncio
 import hashlib
 import json
 import os
+import subprocess
+import sys
 
 import pytest
 from tests.support import registry as servers
@@ -32,6 +34,7 @@ from pinnace.errors import (
     TooManyRequests,
 )
 from pinnace.host.registry.client import HttpRegistries
+from pinnace.host.registry.proxies import Proxies
 from pinnace.host.registry.settings import RegistrySettings
 from pinnace.oci.descriptor import Descriptor
 
@@ -509,6 +512,60 @@ async def test_insecure_registries_are_asked_over_tls_first_and_then_without(tmp
                 async with client.repository(f"{server.address}/a/b") as repository:
                     assert await repository.has_blob(described(b"blob").digest)
         await client.close()
+
+
+async def test_registries_are_asked_through_the_proxy_of_their_scheme(tmp_path):
+    with (
+        servers.own_address() as address,
+        servers.start(tmp_path, address=address) as server,
+        BadProxy(server.address) as forward,
+    ):
+        server.put_blob("a/b", b"blob")
+        client = HttpRegistries(
+            RegistrySettings(
+                insecure=[server.address], proxies=Proxies(http=f"http://{forward.address}")
+            )
+        )
+        async with client.repository(f"{server.address}/a/b") as repository:
+            assert await read(repository, described(b"blob")) == b"blob"
+        assert forward.requests[-1].path.startswith(f"http://{server.address}/v2/a/b/blobs/")
+        await client.close()
+
+
+async def test_client_certificates_are_shown_to_their_registry(tmp_path):
+    with servers.own_address() as address:
+        with servers.start(tmp_path / "r", kind="tls", address=address) as server:
+            server.put_blob("a/b", b"blob")
+            server.stop()
+            config = json.loads((tmp_path / "r/config.yml").read_text())
+            config["http"]["tls"]["clientcas"] = [str(server.ca)]
+            (tmp_path / "r/config.yml").write_text(json.dumps(config))
+            server.launch()
+            client = HttpRegistries(
+                RegistrySettings(certificates=[server.certs_d], attempts=1, backoff_s=0.01)
+            )
+            async with client.repository(f"{server.address}/a/b") as repository:
+                with pytest.raises(
+                    RegistryUnavailable, match="remote error: tls: bad certificate"
+                ):
+                    await read(repository, described(b"blob"))
+            directory = server.ca.parent
+            for name in ("cert", "key"):
+                source = tmp_path / f"r/tls/server.{'crt' if name == 'cert' else name}"
+                (directory / f"client.{name}").write_bytes(source.read_bytes())
+            async with client.repository(f"{server.address}/a/b") as repository:
+                assert await read(repository, described(b"blob")) == b"blob"
+            (directory / "client.key").unlink()
+            async with client.repository(f"{server.address}/a/b") as repository:
+                with pytest.raises(RegistryUnavailable, match=r"missing key client\.key"):
+                    await read(repository, described(b"blob"))
+            await client.close()
+
+
+def test_a_client_that_was_not_asked_has_not_loaded_the_http_library():
+    code = "import sys, pinnace.daemon.main; print('aiohttp' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+    assert done.stdout == b"False\n"
 
 
 async def test_a_search_asks_the_index(client, proxy):

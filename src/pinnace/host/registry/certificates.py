@@ -38,9 +38,7 @@ class Certificates:
         """
         key = (host, owner, verify)
         files = {name: self._files(name) for name in (host, owner) if name}
-        stamp = tuple(
-            (path, path.stat().st_mtime_ns) for found in files.values() for path in found
-        )
+        stamp = tuple(_stamp(path) for found in files.values() for path in found)
         known = self._made.get(key)
         if known is not None and known[0] == stamp:
             return known[1]
@@ -70,6 +68,13 @@ def _files_in(directory: Path) -> Sequence[Path]:
     except OSError as exc:
         raise RegistryUnavailable(f"cannot read {directory}: {exc.strerror}") from exc
     return [path for path in entries if path.suffix in (".crt", ".cert", ".key")]
+
+
+def _stamp(path: Path) -> tuple[Path, int]:
+    try:
+        return path, path.stat().st_mtime_ns
+    except OSError as exc:
+        raise RegistryUnavailable(f"cannot read {path}: {exc.strerror}") from exc
 
 
 def _new_context(*, verify: bool) -> ssl.SSLContext:

@@ -52,8 +52,7 @@ def translated(method: str, url: str) -> Iterator[None]:
         reason = "net/http: request canceled (Client.Timeout exceeded while awaiting headers)"
         raise ConnectionFailed(method, url, reason) from exc
     except (aiohttp.ClientError, OSError) as exc:
-        reason = system_reason(exc) if isinstance(exc, OSError) else one_line(str(exc))
-        raise ConnectionFailed(method, url, reason or type(exc).__name__) from exc
+        raise _broken(method, url, exc) from exc
 
 
 def _not_connected(
@@ -64,6 +63,16 @@ def _not_connected(
         reason, passing = tls_reason(failure.host, cause)
         return ConnectionFailed(method, url, reason, passing=passing)
     return ConnectionFailed(method, url, dial_reason(failure.host, failure.port or 0, cause))
+
+
+def _broken(method: str, url: str, failure: aiohttp.ClientError | OSError) -> ConnectionFailed:
+    """Return the failure of a connection that had been made."""
+    for error in (failure, failure.__cause__):
+        if isinstance(error, ssl.SSLError):  # its errno is none of the kernel's
+            reason, passing = tls_reason("", error)
+            return ConnectionFailed(method, url, reason, passing=passing)
+    reason = system_reason(failure) if isinstance(failure, OSError) else one_line(str(failure))
+    return ConnectionFailed(method, url, reason or type(failure).__name__)
 
 
 def _proxy_reason(

@@ -210,7 +210,8 @@ def tls_reason(host: str, cause: ssl.SSLError) -> tuple[str, bool]:
     if (cause.reason or "") in _NOT_TLS:
         return "http: server gave HTTP response to HTTPS client", False
     if "ALERT" in (cause.reason or ""):
-        return f"remote error: tls: {(cause.reason or '').lower().replace('_', ' ')}", False
+        alert = (cause.reason or "").rpartition("ALERT_")[2].lower().replace("_", " ")
+        return f"remote error: tls: {alert}", False
     return f"tls: {one_line(str(cause))}", True
 
 
