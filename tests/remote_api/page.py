@@ -105,7 +105,7 @@ def scan(directory: Path = HERE) -> dict[int, list[Found]]:
         for node in ast.parse(path.read_text()).body:
             match = _NAME.fullmatch(node.name) if isinstance(node, ast.FunctionDef) else None
             if match:
-                words = match[2].replace("_", " ")
+                words = re.sub(r"(?<=[0-9]) (?=[0-9])", ".", match[2].replace("_", " "))
                 sentence = words[0].upper() + words[1:]
                 found.setdefault(int(match[1]), []).append(Found(path.name, match[0], sentence))
     return found

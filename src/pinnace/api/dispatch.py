@@ -40,6 +40,7 @@ _FORMS = frozenset(
 )
 # Answered without waiting for anything. Clients ask them most, often to see whether we live.
 _IMMEDIATE = frozenset({"SystemPing", "SystemPingHead"})
+_IMMEDIATE_END = "/_ping"  # of their paths; a search for every request would cost more
 _KEPT_LOCATIONS = 4096
 _LONG_PATH = 80  # no path without a name in it is that long
 
@@ -113,6 +114,8 @@ class Api:
 
     def is_immediate(self, request: Request) -> bool:
         """Tell whether the answer to a request needs no waiting; asked for every one."""
+        if not request.path.endswith(_IMMEDIATE_END):
+            return False
         route = self._locate(request).route
         return route is not None and route.operation in _IMMEDIATE
 
