@@ -4,8 +4,9 @@ Counted is the server's processor time, which other work on the machine disturbs
 
 Both sides run the same HTTP server over an engine that only remembers. One goes through the whole
 edge (routes, plans of changes, headers, encoding), the other asks the engine and encodes its
-answer, and knows of no version. The third row is a client of 1.2, for whom answers are rewritten. The bounds leave room for what any edge does: finding a route, reading a query, owning a
-mutation; the versions themselves are one lookup.
+answer, and knows of no version. The third row is a client of 1.2, for whom answers are rewritten.
+The bounds leave room for what any edge does: finding a route, reading a query, naming headers; the
+versions themselves are one lookup.
 
 python bench/versions.py [runs] [requests]
 """
