@@ -165,7 +165,7 @@ def test_a_restart_goes_on_with_what_a_killed_daemon_had(engine, proxy):
         if "/blobs/" in seen.path
     }
     for digest, size in sizes.items():
-        assert ranges[digest] == f"bytes={size}-"
+        assert ranges[digest] == (f"bytes={size}-" if size else None)
     assert len(ranges) == 1 + 5  # the config, and the layers that were not staged
 
 
