@@ -91,12 +91,15 @@ def main() -> None:
     with both() as engines, instant(engines["pinnace"]) as nothing:
         bundle = bare_bundle(engines["pinnace"])
         podman = engines["pinnace"].root / "podman"
-        crun = ["crun", "--root", f"{bundle}/state", "--cgroup-manager=disabled", "run", "bare"]
+        # With the cgroups it makes by itself, as a container of either engine has; then without.
+        crun = ["crun", "--root", f"{bundle}/state", "run", "bare"]
+        light = [*crun[:3], "--cgroup-manager=disabled", *crun[3:]]
         arguments = ("run", "--rm", "busybox", "true")
         sides = {
             "pinnace": lambda: docker(engines["pinnace"], *arguments),
             "dockerd": lambda: docker(engines["dockerd"], *arguments),
             "crun": lambda: run(crun, bundle),
+            "crun, no cgroups": lambda: run(light, bundle),
             "instant": lambda: docker(nothing, *arguments),
             "cli": lambda: docker(engines["pinnace"], "--version"),
         }
@@ -108,6 +111,7 @@ def main() -> None:
     rows = [
         compare(what, "ms", samples, target=0.2, scale=1e3),
         compare(what, "ms", samples, target=3.0, against="crun", scale=1e3),
+        compare(what, "ms", samples, target=5.0, against="crun, no cgroups", scale=1e3),
     ]
     if "podman" in samples:  # which gets no network here
         rows.append(compare(what, "ms", samples, target=1.0, against="podman", scale=1e3))
