@@ -252,6 +252,19 @@ async def test_several_clients_share_every_download(host, shelf):
     assert len(blobs) == len(set(blobs)) == 5
 
 
+async def test_images_that_share_layers_share_their_downloads(host, shelf):
+    put_image(shelf, "1", LAYERS[:3])
+    put_image(shelf, "2", [*LAYERS[:2], LAYERS[3]])
+    host.registries.gate.clear()
+    pulls = [asyncio.create_task(host.pull(NAME, tag)) for tag in ("1", "2")]
+    await until(lambda: host.registries.count("manifest") == 2)
+    host.registries.gate.set()
+    await asyncio.gather(*pulls)
+    blobs = [what for method, _, what in host.registries.asked if method == "blob"]
+    assert len(blobs) == len(set(blobs)) == 2 + 4  # two configs, four layers
+    assert host.catalog.resolve(f"{NAME}:1") != host.catalog.resolve(f"{NAME}:2")
+
+
 async def until(condition):
     async with asyncio.timeout(20):
         while not condition():
