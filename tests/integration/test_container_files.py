@@ -1,3 +1,4 @@
+import contextlib
 import io
 import socket
 import stat
@@ -9,6 +10,7 @@ from tests.support.container_files import Setting, members, tar_of
 from pinnace.contracts.files import ViewMount
 from pinnace.errors import Forbidden, InvalidParameter, NotFound
 from pinnace.host.kernel import mount
+from pinnace.host.runtime import files
 from pinnace.host.runtime.files import HostFiles
 
 pytestmark = pytest.mark.root
@@ -30,6 +32,26 @@ def test_a_file_is_found_whether_the_container_runs_or_not(one):
         found = view.stat("/file")
         assert (found.size, stat.S_ISREG(found.mode)) == (8, True)
         assert members(view.pack("/file", name="file")) == {"file": b"content\n"}
+
+
+@pytest.mark.parametrize("when", ["before it is opened", "after"])
+def test_the_files_of_a_container_that_ends_meanwhile_are_found(one, monkeypatch, when):
+    if not one.rootfs.is_mount():
+        one.run()
+    opened = files.directory
+
+    @contextlib.contextmanager
+    def opened_late(path):
+        if path == one.rootfs and when != "after":
+            mount.unmount(path)
+        with opened(path) as descriptor:
+            if path == one.rootfs and when == "after":
+                mount.unmount(path)
+            yield descriptor
+
+    monkeypatch.setattr(files, "directory", opened_late)
+    with one.view() as view:
+        assert view.stat("/file").size == 8
 
 
 def test_absolute_links_lead_inside_the_container(one):

@@ -79,14 +79,26 @@ class HostFiles:
 
     def _mount_root(self, container_id: ContainerId, top: Path) -> None:
         rootfs = self._rootfs(container_id)
-        if rootfs.is_mount():
-            # Not recursive: what the daemon may have mounted on it is not the container's.
-            with directory(rootfs) as source, directory(top) as target:
-                _attach(source, target)
+        if rootfs.is_mount() and _share_root(rootfs, top):
             return
         self._snapshots.mount(snapshot_key(container_id), top)
         # What is mounted on it now must not show up elsewhere.
         mount.make_private(top)
+
+
+def _share_root(rootfs: Path, top: Path) -> bool:
+    """Show what is mounted at `rootfs` at `top` too; False when it is unmounted meanwhile."""
+    try:
+        with directory(rootfs) as source, directory(top) as target:
+            if os.fstat(source).st_dev == rootfs.parent.stat().st_dev:
+                return False  # what was below the mount
+            # Not recursive: what the daemon may have mounted on it is not the container's.
+            _attach(source, target)
+    except OSError:
+        if rootfs.is_mount():
+            raise
+        return False
+    return True
 
 
 class HostFileView:
