@@ -29,8 +29,6 @@ class BuildParams:
         platform: Of base images and result; "": the host's.
         limits: Of RUN.
         credentials: By host name of the registry.
-        of_2013: The language and the output of API 1.0 to 1.2.
-        arrow_result: The last line of that output begins with an arrow.
     """
 
     dockerfile: str = ""
@@ -50,5 +48,3 @@ class BuildParams:
     platform: str = ""
     limits: StepLimits = field(default_factory=StepLimits)
     credentials: Mapping[str, Credentials] = field(default_factory=dict)
-    of_2013: bool = False
-    arrow_result: bool = False
