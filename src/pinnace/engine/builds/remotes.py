@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 from pinnace.contracts.build_files import SourceEntry
 from pinnace.contracts.repositories import RepositorySource
-from pinnace.engine.builds.fetching import MAX_DOWNLOAD_BYTES, limited, with_bytes
+from pinnace.engine.builds.fetching import MAX_DOWNLOAD_BYTES, limited
 from pinnace.engine.builds.lexer import MAX_FILE_BYTES
 from pinnace.engine.builds.session import BuildParts
+from pinnace.engine.images.transfer import with_upload
 from pinnace.errors import InvalidParameter
 
 _WEB = ("http://", "https://")
@@ -61,7 +62,7 @@ async def fetch_repository(
         PinnaceError: It cannot be fetched.
     """
     async with parts.repositories.archive(source) as archive:
-        return await with_bytes(
+        return await with_upload(
             parts.transfer, archive, lambda inlet: parts.files.receive(context, inlet)
         )
 
@@ -83,7 +84,7 @@ async def fetch_context(parts: BuildParts, context: str, remote: str) -> RemoteC
         if not _is_archive(head):
             pieces = [piece async for piece in limited(content, MAX_FILE_BYTES)]
             return RemoteContext(None, b"".join(pieces))
-        entries = await with_bytes(
+        entries = await with_upload(
             parts.transfer,
             limited(content, MAX_DOWNLOAD_BYTES),
             lambda inlet: parts.files.receive(context, inlet),

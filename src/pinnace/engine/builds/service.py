@@ -13,7 +13,6 @@ from pinnace.contracts.build_files import SourceEntry
 from pinnace.engine.builds.containers import StepContainers
 from pinnace.engine.builds.context import ContextTree
 from pinnace.engine.builds.dockerfile import parse
-from pinnace.engine.builds.fetching import with_bytes
 from pinnace.engine.builds.graph import Built
 from pinnace.engine.builds.ignore import FILE_NAME, IgnoreRules
 from pinnace.engine.builds.output import in_red
@@ -27,6 +26,7 @@ from pinnace.engine.builds.stage import SHORT_ID, run_stage
 from pinnace.engine.builds.upkeep import CacheUpkeep, Pruned
 from pinnace.engine.filters import Filters
 from pinnace.engine.images.bridge import ByteInlet, Message
+from pinnace.engine.images.transfer import with_upload
 from pinnace.errors import ImageNotFound, InvalidParameter, PinnaceError
 from pinnace.model.build import BuildCacheItem
 from pinnace.model.image import ImageRecord
@@ -187,7 +187,7 @@ class BuildService:
         def receive(inlet: ByteInlet) -> Sequence[SourceEntry]:
             return files.receive(name, inlet)
 
-        entries = await with_bytes(self._parts.transfer, stream, receive)
+        entries = await with_upload(self._parts.transfer, stream, receive)
         return await self._parts.offload(lambda: self._read_sources(name, params, entries))
 
     def _read_sources(

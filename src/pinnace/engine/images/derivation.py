@@ -221,7 +221,7 @@ class Derivation:
         stream: AsyncIterator[bytes],
     ) -> AsyncIterator[Files]:
         try:
-            entries = await with_upload(self._parts, stream, receive)
+            entries = await with_upload(self._parts.transfer, stream, receive)
             yield Files(name, ContextTree(entries))
         finally:
             await self._parts.offload(lambda: self._files.drop(name))
