@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from pinnace.api import jsonfold
 from pinnace.api.changes import plan_for
 from pinnace.api.changes.change import JsonObject, RequestMessage
-from pinnace.api.early_config import image_config, merged
+from pinnace.api.early_config import image_config
 from pinnace.api.early_dockerfile import (
     DEPRECATED,
     KNOWN,
@@ -35,11 +35,11 @@ from pinnace.engine.images.derivation import FILE_NAME, Derived, Files
 from pinnace.errors import Conflict, ImageNotFound, NotModified
 from pinnace.model.commit import CommitParams
 from pinnace.model.create import CreateParams
+from pinnace.model.early import EarlyConfig, merged
 from pinnace.model.image import ImageRecord
 from pinnace.model.record import ContainerId
 from pinnace.oci.reference import parse_reference
 from pinnace.wire.containers import ContainerCreateRequest
-from pinnace.wire.early import EarlyConfig
 
 if TYPE_CHECKING:
     from pinnace.engine.facade import Engine

@@ -18,11 +18,11 @@ from pinnace.contracts.registry import Credentials
 from pinnace.engine.images.insertion import Place
 from pinnace.errors import ImageNotFound, InvalidParameter
 from pinnace.model.commit import CommitParams
+from pinnace.model.early import EarlyConfig
 from pinnace.model.image import ImageSummary
 from pinnace.model.image_import import ImportParams
 from pinnace.oci.reference import DEFAULT_DOMAIN, parse_reference
 from pinnace.wire.containers import CreatedId
-from pinnace.wire.early import EarlyConfig
 
 _FORM_TYPE = "application/x-www-form-urlencoded"
 _MAX_FORM_BYTES = 64 << 10
