@@ -15,7 +15,7 @@ from pinnace.errors import InvalidParameter
 
 _WEB = ("http://", "https://")
 _SECURE_SHELL = ("ssh://", "git@")
-_MARK_BYTES = 512
+MARK_BYTES = 512
 _TAR_MARK = slice(257, 262)
 _COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00", b"\x28\xb5\x2f\xfd")
 
@@ -84,7 +84,7 @@ async def _peek(stream: AsyncIterator[bytes]) -> tuple[bytes, AsyncIterator[byte
     head = b""
     async for chunk in stream:
         head += chunk
-        if len(head) >= _MARK_BYTES:
+        if len(head) >= MARK_BYTES:
             break
 
     async def whole() -> AsyncIterator[bytes]:

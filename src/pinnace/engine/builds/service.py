@@ -8,20 +8,20 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 
-from pinnace.engine.builds.containers import StepContainers
 from pinnace.engine.builds.context import ContextTree
 from pinnace.engine.builds.dockerfile import parse
-from pinnace.engine.builds.graph import Built
+from pinnace.engine.builds.early_build import EarlyBuild
+from pinnace.engine.builds.graph import Built, Vertex
 from pinnace.engine.builds.ignore import FILE_NAME, IgnoreRules
 from pinnace.engine.builds.instructions import Dockerfile
-from pinnace.engine.builds.output import in_red
+from pinnace.engine.builds.output import SHORT_ID, in_red
 from pinnace.engine.builds.params import BuildParams
 from pinnace.engine.builds.plan import make_plan
 from pinnace.engine.builds.remotes import fetch_context
 from pinnace.engine.builds.scope import GlobalScope, platform_arguments, unused_arguments
 from pinnace.engine.builds.session import BuildParts, Session
 from pinnace.engine.builds.solver import StepPolicy
-from pinnace.engine.builds.stage import SHORT_ID, run_stage
+from pinnace.engine.builds.stage import run_stage
 from pinnace.engine.builds.stages import Stages
 from pinnace.engine.builds.upkeep import CacheUpkeep, Pruned
 from pinnace.engine.filters import Filters
@@ -29,6 +29,7 @@ from pinnace.engine.images.bridge import Message
 from pinnace.errors import ImageNotFound, InvalidParameter, PinnaceError
 from pinnace.model.build import BuildCacheItem
 from pinnace.model.image import ImageRecord
+from pinnace.model.record import ImageId
 from pinnace.oci.platform import parse_platform
 from pinnace.oci.reference import Reference, parse_reference
 
@@ -47,11 +48,6 @@ class BuildService:
         self._upkeep = upkeep
         self._running = 0
         self._ended = asyncio.Condition()
-
-    @property
-    def steps(self) -> StepContainers:
-        """What makes the containers of steps, so that a crash leaves none of them behind."""
-        return self._parts.containers
 
     async def cache(self) -> list[BuildCacheItem]:
         """Return what is in the build cache."""
@@ -88,6 +84,21 @@ class BuildService:
             async with aclosing(self._messages(stages, tags)) as messages:
                 async for message in messages:
                     yield message
+
+    @asynccontextmanager
+    async def early(self) -> AsyncIterator[EarlyBuild]:
+        """Begin a build of 2013, over at the end of the block.
+
+        Containers of its steps stay, and whatever was made here by an equal container will do.
+        """
+
+        async def recall(vertex: Vertex) -> ImageId | None:
+            config = vertex.container_config or {}
+            return await self._parts.lineage.find_made(vertex.parent.id, config)
+
+        policy = StepPolicy(remove=False, keep=True, recall=recall)
+        async with self._session(BuildParams(), policy) as session:
+            yield EarlyBuild(session)
 
     async def drained(self, timeout_s: float) -> bool:
         """Wait until no build is under way any more; tell whether that came in time."""

@@ -15,7 +15,7 @@ from pinnace.engine.builds.context import ContextTree
 from pinnace.engine.builds.graph import Built, Vertex
 from pinnace.engine.builds.memo import SelectionMemo
 from pinnace.engine.builds.mounting import StepMounts
-from pinnace.engine.builds.output import StageOutput
+from pinnace.engine.builds.output import StageOutput, StepListener
 from pinnace.engine.builds.params import BuildParams
 from pinnace.engine.builds.solver import Solver, StepPolicy
 from pinnace.engine.images.bridge import ByteInlet, Message
@@ -23,6 +23,7 @@ from pinnace.engine.images.parts import Offload
 from pinnace.engine.images.transfer import with_upload
 from pinnace.errors import ImageNotFound
 from pinnace.model.image import ImageRecord
+from pinnace.model.record import ImageId
 from pinnace.oci.platform import Platform
 
 
@@ -46,6 +47,14 @@ class Images(Protocol):
         ...
 
 
+class Lineage(Protocol):
+    """What images were made from, as far as builds ask."""
+
+    async def find_made(self, parent: str, config: Mapping[str, object]) -> ImageId | None:
+        """Return an image made here of an image by a container of an equal config; None: none."""
+        ...
+
+
 class Pull(Protocol):
     """Pulls images."""
 
@@ -65,6 +74,7 @@ class BuildParts:
     """What builds work with."""
 
     images: Images
+    lineage: Lineage
     solver: Solver
     files: BuildFiles
     cache: BuildCache
@@ -133,20 +143,13 @@ class Session:
         config = await self.parts.images.config_bytes(record.id)
         return self.hold(Built(record, config, image_platform(record)))
 
-    async def solve(
-        self, vertex: Vertex, out: StageOutput, policy: StepPolicy | None = None
-    ) -> Built:
+    async def solve(self, vertex: Vertex, out: StepListener) -> Built:
         """Return what a vertex leads to.
-
-        Args:
-            vertex: The step.
-            out: Is told of it.
-            policy: For this one; None: that of the build.
 
         Raises:
             PinnaceError: Its operation failed.
         """
-        return self.hold(await self.parts.solver.solve(vertex, out, policy or self.policy))
+        return self.hold(await self.parts.solver.solve(vertex, out, self.policy))
 
     def hold(self, built: Built) -> Built:
         """Keep an image's layers until the build is over; return the image."""

@@ -28,7 +28,7 @@ from pinnace.engine.builds.instructions import (
     Transfer,
     Workdir,
 )
-from pinnace.engine.builds.output import StageOutput
+from pinnace.engine.builds.output import SHORT_ID, StageOutput
 from pinnace.engine.builds.plan import find_base, find_stage, stage_number
 from pinnace.engine.builds.sources import SourceRules, content_digest, select
 from pinnace.engine.builds.stages import Stages
@@ -37,7 +37,6 @@ from pinnace.model.container import ContainerConfig
 from pinnace.oci.platform import parse_platform
 
 SCRATCH = "scratch"
-SHORT_ID = 12
 _DEFAULT_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pinnace.api.early_dockerfile import (
+from pinnace.engine.builds.early_dockerfile import (
     BuildFailure,
     Line,
     command_words,
