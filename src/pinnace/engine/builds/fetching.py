@@ -22,11 +22,30 @@ async def fetch_file(
     """
     async with parts.downloads.open(url) as download:
         mtime_ns = download.modified_ns or 0
+        return await keep_file(
+            parts, context, download.content, name=name, limit=limit, mtime_ns=mtime_ns
+        )
 
-        def keep(inlet: ByteInlet) -> SourceEntry:
-            return parts.files.take_file(context, name, inlet, mtime_ns=mtime_ns)
 
-        return await with_upload(parts.transfer, limited(download.content, limit), keep)
+async def keep_file(
+    parts: BuildParts,
+    context: str,
+    content: AsyncIterator[bytes],
+    *,
+    name: str,
+    limit: int,
+    mtime_ns: int,
+) -> SourceEntry:
+    """Take a file into a context of its own, mode 0600.
+
+    Raises:
+        InvalidParameter: It is larger than `limit` bytes.
+    """
+
+    def keep(inlet: ByteInlet) -> SourceEntry:
+        return parts.files.take_file(context, name, inlet, mtime_ns=mtime_ns)
+
+    return await with_upload(parts.transfer, limited(content, limit), keep)
 
 
 async def limited(stream: AsyncIterator[bytes], limit: int) -> AsyncIterator[bytes]:

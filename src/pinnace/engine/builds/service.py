@@ -13,6 +13,7 @@ from pinnace.engine.builds.dockerfile import parse
 from pinnace.engine.builds.early_build import EarlyBuild
 from pinnace.engine.builds.graph import Built, Vertex
 from pinnace.engine.builds.ignore import FILE_NAME, IgnoreRules
+from pinnace.engine.builds.insertion import Place, insert_file
 from pinnace.engine.builds.instructions import Dockerfile
 from pinnace.engine.builds.output import SHORT_ID, in_red
 from pinnace.engine.builds.params import BuildParams
@@ -99,6 +100,15 @@ class BuildService:
         policy = StepPolicy(remove=False, keep=True, recall=recall)
         async with self._session(BuildParams(), policy) as session:
             yield EarlyBuild(session)
+
+    async def insert(self, ref: str, place: Place) -> AsyncGenerator[Message, None]:
+        """Put a file from elsewhere into an image; see `insertion.insert_file`."""
+        async with (
+            self._session(BuildParams(), StepPolicy()) as session,
+            aclosing(insert_file(session, ref, place)) as messages,
+        ):
+            async for message in messages:
+                yield message
 
     async def drained(self, timeout_s: float) -> bool:
         """Wait until no build is under way any more; tell whether that came in time."""

@@ -140,6 +140,14 @@ class Session:
                 async for message in messages:
                     await out.tell(message)
             record = self.parts.images.resolve(ref)
+        return await self.known(record)
+
+    async def known(self, record: ImageRecord) -> Built:
+        """Return an image that is here, held.
+
+        Raises:
+            ImageNotFound: It went since.
+        """
         config = await self.parts.images.config_bytes(record.id)
         return self.hold(Built(record, config, image_platform(record)))
 
