@@ -19,6 +19,8 @@ import zstandard
 from tests.support.archives import device, file, folder, hardlink, member, symlink, tar_of
 
 from pinnace.contracts.snapshots import SnapshotKey, UnpackLimits
+from pinnace.engine.images.arriving import ArrivingLayers
+from pinnace.engine.images.leases import Leases
 from pinnace.engine.images.load import ArchiveLoader
 from pinnace.errors import Internal, InvalidParameter, NotFound
 from pinnace.host.archive import extract_archive, pack_path, stat_path
@@ -498,8 +500,9 @@ def layout(
 def load(tmp_path, archive):
     content = BlobContent(tmp_path / "content")
     snapshots = OverlaySnapshots(tmp_path / "store")
-    with content.receive_archive(io.BytesIO(archive)) as received:
-        loader = ArchiveLoader(received, snapshots, host=Platform(), show=lambda _: None)
+    arriving = ArrivingLayers(snapshots, content, known={}, leases=Leases(), show=lambda _: None)
+    with content.receive_archive(io.BytesIO(archive), take=arriving.take) as received:
+        loader = ArchiveLoader(received, arriving, snapshots, host=Platform(), show=lambda _: None)
         return [loader.load(source) for source in loader.sources()]
 
 

@@ -2,13 +2,17 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Protocol, TypeAlias
 
 from pinnace.contracts.snapshots import ByteSink, ByteSource
 from pinnace.oci.digest import Digest
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
+
+
+# Is offered a file of an archive: its name, its bytes and their count. False: nothing was read.
+TakeFile: TypeAlias = Callable[[str, int, ByteSource], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,8 +151,15 @@ class Content(Protocol):
         """Yield every blob with its size."""
         ...
 
-    def receive_archive(self, source: ByteSource) -> "AbstractContextManager[ReceivedArchive]":
+    def receive_archive(
+        self, source: ByteSource, *, take: TakeFile | None = None
+    ) -> "AbstractContextManager[ReceivedArchive]":
         """Read a tar (plain or compressed) to its end and keep its files for a `with` block.
+
+        Args:
+            source: The tar.
+            take: Is offered each file that begins as a tar does. What it takes is not kept, but
+                the archive goes on knowing its name and size.
 
         Raises:
             InvalidParameter: The tar is broken or over a limit.
@@ -171,6 +182,14 @@ class ReceivedArchive(Protocol):
         """Whether `name`, or what it links to, is a file of the archive."""
         ...
 
+    def file_name(self, name: str) -> str:
+        """Return the name of the file that `name` is, or links to.
+
+        Raises:
+            NotFound: The archive has no such file.
+        """
+        ...
+
     def size(self, name: str) -> int:
         """Return the bytes of a file.
 
@@ -183,7 +202,7 @@ class ReceivedArchive(Protocol):
         """Open a file for reading; the caller closes it.
 
         Raises:
-            NotFound: The archive has no such file.
+            NotFound: The archive has no such file, or it was taken.
         """
         ...
 

@@ -192,6 +192,15 @@ class TarReader:
             _parse_pax(data[:size], pax)
 
 
+def is_header(block: bytes) -> bool:
+    """Tell whether a tar may begin so."""
+    try:
+        _check_header(block)
+    except BrokenArchive:
+        return False
+    return True
+
+
 def _check_header(header: bytes) -> None:
     if len(header) != BLOCK:
         raise BrokenArchive("unexpected end inside a header")

@@ -110,6 +110,10 @@ class Catalog:
         """Return a layer of this diff id that an image stands on, if any."""
         return self._indexed().layers.get(diff_id)
 
+    def layers(self) -> dict[Digest, ChainId]:
+        """Return the layers that images stand on by their diff ids; a copy, for any thread."""
+        return dict(self._indexed().layers)
+
     def diff_ids(self) -> Set[Digest]:
         """Return the diff ids of every layer that an image has."""
         return self._indexed().layers.keys()

@@ -13,7 +13,8 @@ import msgspec
 from pinnace.contracts.content import ReceivedArchive
 from pinnace.contracts.image_store import StoredImage
 from pinnace.contracts.layer_blobs import LayerBlob
-from pinnace.contracts.snapshots import Snapshots
+from pinnace.contracts.snapshots import LayerStat, Snapshots
+from pinnace.engine.images.arriving import ArrivingLayers, Metered
 from pinnace.engine.images.bridge import Message
 from pinnace.engine.images.legacy import LegacyImage, legacy_images
 from pinnace.engine.images.progress import Meter
@@ -89,6 +90,7 @@ class ArchiveLoader:
     def __init__(
         self,
         archive: ReceivedArchive,
+        arrived: ArrivingLayers,
         snapshots: Snapshots,
         *,
         host: Platform,
@@ -98,11 +100,13 @@ class ArchiveLoader:
     ) -> None:
         """Load from `archive` what runs on `platforms`; everything when there are none.
 
-        With `keep_blobs`, compressed layers that a manifest names stay as blobs.
+        Layers that `arrived` are not in the archive any more. With `keep_blobs`, compressed
+        layers that a manifest names stay as blobs.
         """
         self._keep_blobs = keep_blobs
         self._platforms = platforms
         self._archive = archive
+        self._arrived = arrived
         self._snapshots = snapshots
         self._host = host
         self._show = show
@@ -169,8 +173,13 @@ class ArchiveLoader:
         for number, (diff_id, chain) in enumerate(zip(diff_ids, chain_ids(diff_ids), strict=True)):
             parent = layers[-1].chain if layers else None
             if not self._snapshots.has_layer(chain):
-                self._unpack(source, number, diff_id=diff_id, parent=parent)
-                blobs += self._keep(source, number, diff_id)
+                arrived = self._arrived_as(source.layers[number])
+                if arrived is not None:
+                    _check_arrived(source, number, arrived, diff_id=diff_id)
+                    self._arrived.place(diff_id, parent, chain)
+                else:
+                    self._unpack(source, number, diff_id=diff_id, parent=parent)
+                    blobs += self._keep(source, number, diff_id)
             size = self._snapshots.layer_usage(chain).size
             layers.append(ImageLayer(chain=chain, diff_id=diff_id, size=size))
         record = image_record(source.config, layers, manifest=source.manifest)
@@ -184,7 +193,7 @@ class ArchiveLoader:
         total = self._archive.size(name)
         with self._open(name) as file:
             meter = Meter(self._show, "Loading layer", digest_hex(diff_id)[:12], total)
-            reader = _Metered(file, meter)
+            reader = Metered(file, meter)
             wanted = source.descriptors[number].digest if source.descriptors else None
             self._snapshots.ingest_layer(parent, reader, diff_id=diff_id, digest=wanted)
 
@@ -201,11 +210,20 @@ class ArchiveLoader:
 
     def _legacy_source(self, image: LegacyImage) -> _Source:
         """Find out the diff ids, which archives of that time do not have."""
-        diff_ids = []
-        for name in image.layer_names():
-            with self._open(name) as file:
-                diff_ids.append(self._archive.diff_id(file))
+        diff_ids = [self._diff_id(name) for name in image.layer_names()]
         return _Source(image.config(diff_ids), image.layer_names(), (), image.tags)
+
+    def _diff_id(self, name: str) -> Digest:
+        arrived = self._arrived_as(name)
+        if arrived is not None:
+            return arrived.diff_id
+        with self._open(name) as file:
+            return self._archive.diff_id(file)
+
+    def _arrived_as(self, name: str) -> LayerStat | None:
+        return (
+            self._arrived.find(self._archive.file_name(name)) if self._archive.has(name) else None
+        )
 
     def _docker_item(self, item: ArchiveItem) -> _Source:
         tags = []
@@ -272,18 +290,19 @@ class ArchiveLoader:
             raise InvalidParameter(f"open {name}: no such file in the archive") from exc
 
 
-class _Metered:
-    """A file that shows how far it was read."""
+def _check_arrived(source: _Source, number: int, arrived: LayerStat, *, diff_id: Digest) -> None:
+    """Check that the layer is the one that config and manifest name.
 
-    def __init__(self, file: BinaryIO, meter: Meter) -> None:
-        self._file = file
-        self._meter = meter
-
-    def read(self, size: int = -1) -> bytes:
-        data = self._file.read(size)
-        if data:
-            self._meter.add(len(data))
-        return data
+    Raises:
+        InvalidParameter: It is another one.
+    """
+    named = source.descriptors[number].digest if source.descriptors else arrived.digest
+    if named != arrived.digest:
+        raise InvalidParameter(f"layer has digest {arrived.digest} instead of {named}")
+    if diff_id != arrived.diff_id:
+        raise InvalidParameter(
+            f'invalid diffID for layer: expected "{diff_id}", got "{arrived.diff_id}"'
+        )
 
 
 def _platform(descriptor: Descriptor) -> Platform:

@@ -11,6 +11,7 @@ from typing import TypeVar
 from msgspec.structs import replace
 
 from pinnace.contracts.image_store import ImageChange
+from pinnace.engine.images.arriving import ArrivingLayers
 from pinnace.engine.images.bridge import ByteInlet, ByteOutlet, Message, Progress
 from pinnace.engine.images.library import ImageLibrary
 from pinnace.engine.images.load import ArchiveLoader, LoadedImage
@@ -137,11 +138,19 @@ async def _load(
 ) -> None:
     chains = list[ChainId]()
     leases = ExitStack()
+    arriving = ArrivingLayers(
+        parts.snapshots,
+        parts.content,
+        known=library.catalog.layers(),
+        leases=library.leases,
+        show=_hide if quiet else progress.show,
+    )
 
     def unpack(inlet: ByteInlet) -> list[LoadedImage]:
-        with parts.content.receive_archive(inlet) as archive:
+        with parts.content.receive_archive(inlet, take=arriving.take) as archive:
             loader = ArchiveLoader(
                 archive,
+                arriving,
                 parts.snapshots,
                 host=parts.host,
                 show=_hide if quiet else progress.show,
@@ -154,11 +163,14 @@ async def _load(
             return [loader.load(source) for source in sources]
 
     try:
-        with leases:
-            for loaded in await with_upload(parts.transfer, stream, unpack):
-                for blob in loaded.blobs:
-                    await parts.layer_blobs.remember(blob)
-                await _take_in(library, loaded, progress)
+        try:
+            with leases:
+                for loaded in await with_upload(parts.transfer, stream, unpack):
+                    for blob in loaded.blobs:
+                        await parts.layer_blobs.remember(blob)
+                    await _take_in(library, loaded, progress)
+        finally:
+            await asyncio.shield(parts.offload(arriving.drop))
     except BaseException:
         await library.collect(reversed(chains))
         raise

@@ -9,16 +9,32 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from pinnace.contracts.content import PartialBlob, ReceivedArchive, Spooled, UnfinishedBlob
+from pinnace.contracts.content import (
+    PartialBlob,
+    ReceivedArchive,
+    Spooled,
+    TakeFile,
+    UnfinishedBlob,
+)
 from pinnace.contracts.snapshots import ByteSink, ByteSource, UnpackLimits
 from pinnace.errors import Internal, InvalidParameter, NotFound
 from pinnace.host.content.inflate import InflatedLayer, plain_chunks
 from pinnace.host.content.partial import PartialFile, is_partial, partial_path, unfinished
 from pinnace.host.kernel.paths import directory
+from pinnace.host.snapshots.pack import ChunkReader
 from pinnace.host.snapshots.tree import remove_tree
 from pinnace.oci.digest import Digest, digest_hex, parse_digest
 from pinnace.oci.layer import safe_path
-from pinnace.oci.tar_reader import DIRECTORY, HARD_LINK, SYMLINK, ByteStream, TarEntry, TarReader
+from pinnace.oci.tar_reader import (
+    BLOCK,
+    DIRECTORY,
+    HARD_LINK,
+    SYMLINK,
+    ByteStream,
+    TarEntry,
+    TarReader,
+    is_header,
+)
 
 _CHUNK = 1 << 20
 _MAX_FILES = 100_000  # of one image archive: a few per layer
@@ -116,14 +132,16 @@ class BlobContent:
             yield Digest(f"sha256:{path.name}"), path.stat().st_size
 
     @contextmanager
-    def receive_archive(self, source: ByteSource) -> Iterator[ReceivedArchive]:
+    def receive_archive(
+        self, source: ByteSource, *, take: TakeFile | None = None
+    ) -> Iterator[ReceivedArchive]:
         """See the contract."""
         try:
             path = Path(tempfile.mkdtemp(prefix="archive-", dir=self._incoming))
         except OSError as exc:
             raise Internal(f"cannot store the archive: {exc.strerror}") from exc
         try:
-            archive = _Archive(path, self._limits, self._path)
+            archive = _Archive(path, self._limits, self._path, take)
             archive.receive(TarReader(ByteStream(plain_chunks(source, self._limits))))
             yield archive
         finally:
@@ -181,7 +199,14 @@ class _Archive:
     Files are kept under numbers: no name of the archive becomes a name on the host.
     """
 
-    def __init__(self, path: Path, limits: UnpackLimits, place: Callable[[Digest], Path]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        limits: UnpackLimits,
+        place: Callable[[Digest], Path],
+        take: TakeFile | None,
+    ) -> None:
+        self._take = take
         self._path = path
         self._place = place
         self._limits = limits
@@ -195,7 +220,7 @@ class _Archive:
                 self._count += 1
                 if self._count > _MAX_FILES:
                     raise InvalidParameter(f"more than {_MAX_FILES} files in the archive")
-                self._take(entry, reader)
+                self._receive(entry, reader)
         except OSError as exc:
             raise Internal(f"cannot store the archive: {exc.strerror}") from exc
 
@@ -205,14 +230,23 @@ class _Archive:
     def has(self, name: str) -> bool:
         return self._find(name) is not None
 
+    def file_name(self, name: str) -> str:
+        found = self._find(name)
+        if found is None:
+            raise NotFound(f"no such file in the archive: {name}")
+        return found
+
     def size(self, name: str) -> int:
-        return self._get(name)[1]
+        return self._files[self.file_name(name)][1]
 
     def open(self, name: str) -> BinaryIO:
-        return (self._path / str(self._get(name)[0])).open("rb")
+        try:
+            return self._held(name).open("rb")
+        except FileNotFoundError as exc:
+            raise NotFound(f"the file was taken out of the archive: {name}") from exc
 
     def keep(self, name: str, digest: Digest) -> None:
-        held = self._path / str(self._get(name)[0])
+        held = self._held(name)
         try:
             self._place(digest).hardlink_to(held)
         except FileExistsError:
@@ -226,13 +260,11 @@ class _Archive:
                 continue
         return inflated.diff_id
 
-    def _take(self, entry: TarEntry, reader: TarReader) -> None:
+    def _receive(self, entry: TarEntry, reader: TarReader) -> None:
         name = safe_path(entry.name).decode("utf-8", "surrogateescape")
         link = entry.link.decode("utf-8", "surrogateescape")
         if entry.kind == b"0":
-            with (self._path / str(self._count)).open("wb") as target:
-                for chunk in reader.content():
-                    target.write(chunk)
+            self._receive_file(name, entry.size, ChunkReader(reader.content()))
             self._links.pop(name, None)
             self._files[name] = (self._count, entry.size)
         elif entry.kind == SYMLINK:
@@ -244,18 +276,24 @@ class _Archive:
         elif entry.kind != DIRECTORY:
             raise InvalidParameter(f"unsupported type {entry.kind!r} in an image archive: {name}")
 
-    def _find(self, name: str) -> tuple[int, int] | None:
+    def _receive_file(self, name: str, size: int, content: ChunkReader) -> None:
+        if self._take is not None:
+            start = content.peek(BLOCK)
+            if is_header(start) and self._take(name, size, content):
+                return
+        with (self._path / str(self._count)).open("wb") as target:
+            while chunk := content.read():
+                target.write(chunk)
+
+    def _held(self, name: str) -> Path:
+        return self._path / str(self._files[self.file_name(name)][0])
+
+    def _find(self, name: str) -> str | None:
         name = posixpath.normpath(name)
         for _ in range(_LINK_DEPTH):
             if name in self._files:
-                return self._files[name]
+                return name
             if name not in self._links:
                 return None
             name = self._links[name]
         return None
-
-    def _get(self, name: str) -> tuple[int, int]:
-        found = self._find(name)
-        if found is None:
-            raise NotFound(f"no such file in the archive: {name}")
-        return found

@@ -192,6 +192,12 @@ class ChunkReader:
         self._chunks = iter(chunks)
         self._left = b""
 
+    def peek(self, size: int) -> bytes:
+        """Return the next `size` bytes, or fewer at the end; they are read again."""
+        while len(self._left) < size and (chunk := next(self._chunks, None)) is not None:
+            self._left += chunk
+        return self._left[:size]
+
     def read(self, size: int = -1, /) -> bytes:
         """Return up to `size` bytes; nothing at the end."""
         while not self._left:
