@@ -16,6 +16,7 @@ from pinnace.engine.builds.mounting import StepMounts
 from pinnace.engine.builds.output import StageOutput, StepText
 from pinnace.engine.builds.solver import Performed, StepPolicy
 from pinnace.engine.images.parts import Offload
+from pinnace.engine.images.together import to_its_end
 from pinnace.errors import InvalidParameter
 from pinnace.model.container import ContainerConfig, HealthConfig, HostConfig, LogConfig
 from pinnace.model.create import CreateParams
@@ -60,17 +61,15 @@ class StepPerformer:
             await self._dismiss(ContainerId(performed.container), out, remove=policy.remove)
         elif performed.snapshot is not None:
             key = performed.snapshot
-            await asyncio.shield(self._offload(lambda: self._snapshots.remove(key)))
+            await to_its_end(self._offload(lambda: self._snapshots.remove(key)))
 
     async def _write(self, parent: Built, jobs: Sequence[FileJob]) -> Performed:
         key = SnapshotKey(f"build-{secrets.token_hex(16)}")
         top = parent.top
-        work = asyncio.ensure_future(self._offload(lambda: self._files.apply(key, top, jobs)))
         try:
-            await asyncio.shield(work)
+            await to_its_end(self._offload(lambda: self._files.apply(key, top, jobs)))
         except asyncio.CancelledError:
-            await asyncio.gather(work, return_exceptions=True)
-            await self._offload(lambda: self._snapshots.remove(key))
+            await to_its_end(self._offload(lambda: self._snapshots.remove(key)))
             raise
         return Performed(key)
 
@@ -82,22 +81,41 @@ class StepPerformer:
                 f'exec: "{operation.words[0]}": stat {operation.words[0]}: no such file or'
                 " directory: unknown"
             )
-        async with self._mounts.ready(operation.mounts) as mounts:
-            host = replace(_host_config(operation), mounts=mounts or None)
-            container = await self._containers.create(
-                CreateParams(config=_container_config(operation, parent), host_config=host)
-            )
-            try:
-                await out.say(f" ---> Running in {container[:SHORT_ID]}\n")
-                await self._output(container, operation, out)
-                await self._mounts.remove_stubs(container, parent.top, operation.mounts)
-            except asyncio.CancelledError:
-                await asyncio.shield(self._containers.remove(container))
-                raise
-            except BaseException:
-                await self._dismiss(container, out, remove=policy.force_remove)
-                raise
-        return Performed(snapshot_key(container), container)
+        done: ContainerId | None = None
+        try:
+            async with self._mounts.ready(operation.mounts) as mounts:
+                host = replace(_host_config(operation), mounts=mounts or None)
+                container = await self._containers.create(
+                    CreateParams(config=_container_config(operation, parent), host_config=host)
+                )
+                await self._execute(container, operation, parent, out=out, policy=policy)
+                done = container
+        except BaseException:
+            if done is not None:  # the command went well, and taking away its mounts did not
+                await to_its_end(self._containers.remove(done))
+            raise
+        return Performed(snapshot_key(done), done)
+
+    async def _execute(
+        self,
+        container: ContainerId,
+        operation: Execution,
+        parent: Built,
+        *,
+        out: StageOutput,
+        policy: StepPolicy,
+    ) -> None:
+        """Run a container's command; after a failure the container is dealt with."""
+        try:
+            await out.say(f" ---> Running in {container[:SHORT_ID]}\n")
+            await self._output(container, operation, out)
+            await self._mounts.remove_stubs(container, parent.top, operation.mounts)
+        except asyncio.CancelledError:
+            await to_its_end(self._containers.remove(container))
+            raise
+        except BaseException:
+            await self._dismiss(container, out, remove=policy.force_remove)
+            raise
 
     async def _output(
         self, container: ContainerId, operation: Execution, out: StageOutput
@@ -126,7 +144,7 @@ class StepPerformer:
         if not remove:
             await self._containers.keep(container)
             return
-        await asyncio.shield(self._containers.remove(container))
+        await to_its_end(self._containers.remove(container))
         await out.say(f"Removing intermediate container {container[:SHORT_ID]}\n")
 
 

@@ -19,6 +19,7 @@ from pinnace.engine.images.library import ImageLibrary
 from pinnace.engine.images.make import EMPTY_DIFF_ID, Step, child_config
 from pinnace.engine.images.parts import Offload
 from pinnace.engine.images.records import format_time
+from pinnace.engine.images.together import to_its_end
 from pinnace.engine.locks import Locks
 from pinnace.errors import ImageNotFound
 from pinnace.model.image import ImageLayer, ImageRecord
@@ -114,7 +115,7 @@ class Solver:
         Raises:
             PinnaceError: Its operation failed.
 
-        Cancelled: nothing of the step remains.
+        Cancelled: nothing of the step remains, or, if it had been done already, its image.
         """
         key = cache_key(vertex)
         async with self._solving.hold(key):
@@ -123,9 +124,7 @@ class Solver:
                 if known is not None:
                     await out.say(" ---> Using cache\n")
                     return known
-            built = await self._do(vertex, out, policy)
-            await self._remember(key, vertex, built)
-            return built
+            return await self._do(key, vertex, out, policy)
 
     def hold(self, built: Built) -> AbstractContextManager[None]:
         """Keep the layers of an image, for the time of a `with` block, whatever becomes of it."""
@@ -156,29 +155,40 @@ class Solver:
                 return await self._commit(vertex, layer)
         return None
 
-    async def _do(self, vertex: Vertex, out: StageOutput, policy: StepPolicy) -> Built:
+    async def _do(self, key: str, vertex: Vertex, out: StageOutput, policy: StepPolicy) -> Built:
         operation, parent = vertex.operation, vertex.parent
         if operation is None:
-            return await self._commit(vertex, None)
+            return await to_its_end(self._keep(key, vertex, Performed(None)))
         with self.hold(parent):
             performed = await self._performer.perform(operation, parent, out, policy)
             try:
-                return await self._commit_changes(vertex, performed)
+                return await to_its_end(self._keep(key, vertex, performed))
             finally:
                 await self._performer.clear(performed, out, policy)
+
+    async def _keep(self, key: str, vertex: Vertex, performed: Performed) -> Built:
+        """Make an image of what was done and remember it; not to be left half-way."""
+        built = await self._commit_changes(vertex, performed)
+        await self._remember(key, vertex, built)
+        return built
 
     async def _commit_changes(self, vertex: Vertex, performed: Performed) -> Built:
         if performed.snapshot is None:
             return await self._commit(vertex, None, container=performed.container)
         key, top, latest_ns = performed.snapshot, vertex.parent.top, vertex.created_ns
-        with self._library.leases.hold_all():
-            chain, stat = await self._offload(
-                lambda: self._snapshots.commit(key, top, latest_ns=latest_ns)
-            )
-            layer = _layer(chain, stat)
-            built = await self._commit(vertex, layer, container=performed.container)
-        if layer is None:
-            await self._library.collect([chain])
+        unused: list[ChainId] = []
+        try:
+            with self._library.leases.hold_all():
+                chain, stat = await self._offload(
+                    lambda: self._snapshots.commit(key, top, latest_ns=latest_ns)
+                )
+                unused = [chain]
+                layer = _layer(chain, stat)
+                built = await self._commit(vertex, layer, container=performed.container)
+                unused = [] if layer else unused
+        finally:
+            if unused:
+                await self._library.collect(unused)
         return built
 
     async def _commit(
