@@ -213,3 +213,15 @@ async def test_a_step_that_waits_for_a_locked_cache_can_be_cancelled(world):
         await asyncio.gather(task, return_exceptions=True)
     assert world.host.runs == [["make"]]
     await assert_nothing_left(world)
+
+
+async def test_a_layer_that_another_step_kept_for_a_moment_goes_with_that_step(world):
+    for _ in range(10):
+        world.store.fail_next(Unavailable("no"))
+        steps = [a_vertex(world, "copying"), a_vertex(world, "making"), a_vertex(world)]
+        done = await asyncio.gather(
+            *[solved(world, step) for step in steps], return_exceptions=True
+        )
+        assert [type(one) for one in done].count(Unavailable) == 1
+        await assert_nothing_left(world, images=3)
+        await world.forget_images()

@@ -108,6 +108,7 @@ class Solver:
         self._performer = performer
         self._offload = offload
         self._solving = Locks()
+        self._unused: set[ChainId] = set()
 
     async def solve(self, vertex: Vertex, out: StageOutput, policy: StepPolicy) -> Built:
         """Return what a vertex leads to.
@@ -176,20 +177,31 @@ class Solver:
         if performed.snapshot is None:
             return await self._commit(vertex, None, container=performed.container)
         key, top, latest_ns = performed.snapshot, vertex.parent.top, vertex.created_ns
-        unused: list[ChainId] = []
         try:
             with self._library.leases.hold_all():
                 chain, stat = await self._offload(
                     lambda: self._snapshots.commit(key, top, latest_ns=latest_ns)
                 )
-                unused = [chain]
+                self._unused.add(chain)
                 layer = _layer(chain, stat)
                 built = await self._commit(vertex, layer, container=performed.container)
-                unused = [] if layer else unused
+                if layer is not None:
+                    self._unused.discard(chain)
         finally:
-            if unused:
-                await self._library.collect(unused)
+            await self._collect_unused()
         return built
+
+    async def _collect_unused(self) -> None:
+        """Remove layers that no image has; those that cannot go now are left to the next step.
+
+        While another step is at this point nothing is removed: it might need them.
+        """
+        unused = list(self._unused)
+        if not unused:
+            return
+        await self._library.collect(unused)
+        left = await self._offload(lambda: set(filter(self._snapshots.has_layer, unused)))
+        self._unused.difference_update(set(unused) - left, self._library.catalog.chains())
 
     async def _commit(
         self, vertex: Vertex, layer: ImageLayer | None, *, container: str = ""
