@@ -12,7 +12,7 @@ from typing import Protocol
 
 from pinnace.contracts.build_cache import BuildCache, CachedStep
 from pinnace.contracts.snapshots import LayerStat, SnapshotKey, Snapshots
-from pinnace.engine.builds.graph import Built, Operation, Vertex
+from pinnace.engine.builds.graph import Built, Copying, Execution, Operation, Vertex
 from pinnace.engine.builds.keys import cache_key
 from pinnace.engine.builds.output import StageOutput
 from pinnace.engine.images.library import ImageLibrary
@@ -28,7 +28,6 @@ from pinnace.oci.chain import ChainId
 from pinnace.oci.manifest import History, parse_image_document
 
 _DESCRIPTION_CHARS = 300
-_NO_LAYER, _NO_STEP = -1, -2
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,13 +146,19 @@ class Solver:
 
     async def _imported(self, vertex: Vertex, policy: StepPolicy) -> Built | None:
         """Take the layer of an image that the request trusts, if its history has this step."""
+        if not _is_told(vertex.operation):
+            return None
         for image in policy.cache_from:
-            number = _matching(image, vertex, await self._configs.config_bytes(image.id))
-            if number == _NO_STEP:
+            try:
+                config = await self._configs.config_bytes(image.id)
+            except ImageNotFound:
+                continue  # removed since the build began
+            step = _matching(image, vertex, config)
+            if step is None:
                 continue
-            layer = image.layers[number] if number >= 0 else None
-            with self._library.leases.hold([layer.chain] if layer else []):
-                return await self._commit(vertex, layer)
+            with self._library.leases.hold([step.layer.chain] if step.layer else []):
+                if image.id in self._library.catalog.images:  # or its layers may be gone, too
+                    return await self._commit(vertex, step.layer, created=step.created)
         return None
 
     async def _do(self, key: str, vertex: Vertex, out: StageOutput, policy: StepPolicy) -> Built:
@@ -204,7 +209,12 @@ class Solver:
         self._unused.difference_update(set(unused) - left, self._library.catalog.chains())
 
     async def _commit(
-        self, vertex: Vertex, layer: ImageLayer | None, *, container: str = ""
+        self,
+        vertex: Vertex,
+        layer: ImageLayer | None,
+        *,
+        container: str = "",
+        created: str = "",
     ) -> Built:
         parent = vertex.parent
         created_ns = time.time_ns() if vertex.created_ns is None else vertex.created_ns
@@ -213,7 +223,7 @@ class Solver:
             vertex.config,
             diff_id=layer.diff_id if layer else EMPTY_DIFF_ID,
             step=Step(
-                created=format_time(created_ns),
+                created=created or format_time(created_ns),
                 created_by=vertex.created_by,
                 author=vertex.author,
                 container=container,
@@ -250,32 +260,67 @@ def _layer(chain: ChainId, stat: LayerStat) -> ImageLayer | None:
     return ImageLayer(chain=chain, diff_id=stat.diff_id, size=stat.size)
 
 
-def _matching(image: ImageRecord, vertex: Vertex, config: bytes) -> int:
-    """Return the number of the layer that a trusted image's history has for a vertex.
+@dataclass(frozen=True, slots=True)
+class _TrustedStep:
+    """A step of a trusted image.
+
+    Attributes:
+        layer: What it made; None: nothing.
+        created: When it was done, RFC 3339; "": the image does not say.
+    """
+
+    layer: ImageLayer | None
+    created: str
+
+
+def _is_told(operation: Operation | None) -> bool:
+    """Whether the history's text tells everything that the result of an operation depends on.
+
+    It has no word of mounts and of a network of its own, of modes, of `--link` and of directories
+    that are kept (`--parents`): two steps of one text may differ in these.
+    """
+    match operation:
+        case Execution(mounts=mounts, network=network):
+            return not mounts and not network
+        case Copying(jobs=jobs):
+            return not any(
+                job.mode
+                or job.link
+                or any("/" in one.name for one in job.selections)
+                or any(one.is_directory and one.name for one in job.selections)
+                for job in jobs
+            )
+    return True
+
+
+def _matching(image: ImageRecord, vertex: Vertex, config: bytes) -> _TrustedStep | None:
+    """Return the step of a trusted image that is the vertex; None: it has none.
 
     The history up to the parent must be the parent's own, entry for entry and layer for layer, and
-    the next entry must say what the vertex would say. Only the layer is taken: the config is ours.
-
-    Returns:
-        Number of the layer; `_NO_LAYER`: the step made none; `_NO_STEP`: it is not there.
+    the next entry must say what the vertex would say. Only the layer and its time are taken: the
+    config is ours.
     """
     parent = vertex.parent
     document = parse_image_document(config)
     steps, below = list(document.history or []), _history(parent)
-    if document.platform() != parent.platform or len(steps) <= len(below):
-        return _NO_STEP
     layers = [layer.diff_id for layer in parent.layers]
+    if document.platform() != parent.platform or len(steps) <= len(below):
+        return None
     if list(document.diff_ids())[: len(layers)] != layers:
-        return _NO_STEP
+        return None
     for one, other in zip(below, steps, strict=False):
         if (one.created_by, bool(one.empty_layer)) != (other.created_by, bool(other.empty_layer)):
-            return _NO_STEP
+            return None
     wanted = steps[len(below)]
-    if wanted.created_by != vertex.created_by:
-        return _NO_STEP
+    created = wanted.created or ""
+    is_then = vertex.created_ns is None or created == format_time(vertex.created_ns)
+    if wanted.created_by != vertex.created_by or not is_then:
+        return None
     if wanted.empty_layer:
-        return _NO_LAYER
-    return len(layers) if len(layers) < len(image.layers) else _NO_STEP
+        return _TrustedStep(None, created)
+    return (
+        _TrustedStep(image.layers[len(layers)], created) if image.layers[len(layers) :] else None
+    )
 
 
 def _history(parent: Built) -> list[History]:
