@@ -354,13 +354,23 @@ async def test_an_address_is_usable_at_once_after_its_container_is_gone(world, s
     await stack.ensure_bridge(BRIDGE)
     for number in range(30):
         endpoint = an_endpoint(2, link=f"pnreuse{number}")
-        endpoint = replace(endpoint, mac=macs[number % len(macs)])
+        endpoint = replace(endpoint, mac=macs[number % len(macs)], announced=len(macs) > 1)
         path = await stack.create_sandbox(f"reuse{number}", [endpoint])
         server = world.serve(path, 80)
         # ARP and TCP repeat what was lost after one second: nothing may be lost
         assert world.ask(world.host, str(address_of(2)), 80, timeout_s=0.9) == GATEWAY
         await stack.remove_sandbox(f"reuse{number}")
         server.close()
+
+
+async def test_only_what_neighbours_may_not_know_is_announced(world, stack):
+    neighbour = await a_container(stack, 2)
+    before = world.received_packets(neighbour)
+    for number in range(3):
+        await stack.create_sandbox(f"quiet{number}", [an_endpoint(3 + number)])
+    assert world.received_packets(neighbour) == before
+    await stack.create_sandbox("loud", [replace(an_endpoint(9), announced=True)])
+    assert eventually(lambda: world.received_packets(neighbour) > before)
 
 
 async def test_a_failed_sandbox_leaves_nothing(world, stack):

@@ -7,6 +7,8 @@ import os
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 import zstandard
@@ -144,6 +146,17 @@ def test_a_hundred_layers_mount(snapshots, mounted):
     for number in range(120):
         chain, _ = snapshots.ingest_layer(chain, io.BytesIO(tar_of(file(f"f{number}"))))
     assert len(shown(mounted(chain))) == 120
+
+
+def test_mounting_moves_nobody_to_another_working_directory(snapshots, mounted):
+    before = os.getcwd()
+    with ThreadPoolExecutor(1) as pool:
+        elsewhere = pool.submit(os.getcwd).result()
+        root = pool.submit(mounted, None).result()
+        assert pool.submit(os.getcwd).result() == elsewhere
+    assert os.getcwd() == before
+    (line,) = (line for line in Path("/proc/mounts").read_text().splitlines() if f"{root}" in line)
+    assert f"upperdir=snapshots/{KEY}/upper," in line
 
 
 @pytest.mark.parametrize("layers", [1, 120])

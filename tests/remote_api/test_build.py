@@ -9,49 +9,12 @@ import pytest
 from tests.support.archives import file, folder, symlink, tar_of
 from tests.support.images import BUSYBOX
 from tests.support.remote import BARE, Remote, read_until, started, until
+from tests.support.remote_build import FULL_ID, MULTIPART, build, error_of, form, image_of, part
 from tests.support.remote_images import PACKED
 
 from pinnace.client.busybox import busybox_layer
 
 pytestmark = pytest.mark.root
-BOUNDARY = "8c6ff1e2ac"
-MULTIPART = f"multipart/form-data; boundary={BOUNDARY}"
-FULL_ID = "[0-9a-f]{64}"
-
-
-def part(name, content, *, filename=None):
-    named = f'; filename="{filename or name}"' if filename != "" else ""
-    head = f'Content-Disposition: form-data; name="{name}"{named}\r\n'
-    kind = "Content-Type: application/octet-stream\r\n"
-    return f"--{BOUNDARY}\r\n{head}{kind}\r\n".encode() + content + b"\r\n"
-
-
-def form(*parts):
-    return b"".join(parts) + f"--{BOUNDARY}--\r\n".encode()
-
-
-def build(api, dockerfile=None, context=None, *, headers=None, body=None, **query):
-    """Send a build as the client of the time did: context first."""
-    if body is None:
-        parts = [part("Context", context, filename="dir.tar.bz2")] if context is not None else []
-        parts += [part("Dockerfile", dockerfile.encode())] if dockerfile is not None else []
-        body = form(*parts)
-    fields = {"Content-Type": MULTIPART, **(headers or {})}
-    return api.post("/build", body, query=query, headers=fields)
-
-
-def image_of(reply):
-    """Return the id that a good build ends with."""
-    assert reply.status == 200, reply.sent
-    assert "Build successful.\n" in reply.text, reply.text
-    return reply.text.splitlines()[-1].removeprefix("===> ")
-
-
-def error_of(reply):
-    """Return how a failed build ends."""
-    assert reply.status == 200, reply.sent
-    assert "Build successful" not in reply.text
-    return reply.text.splitlines()[-1].removeprefix("Error build: ")
 
 
 @pytest.fixture(scope="module")

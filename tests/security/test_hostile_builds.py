@@ -20,6 +20,7 @@ import pytest
 from tests.e2e.build_corpus.build import inspect_image
 from tests.support import pinnaced
 from tests.support.images import busybox_archive
+from tests.support.remote_build import MULTIPART, form, part
 
 if TYPE_CHECKING:
     from tests.e2e.build_corpus.model import Outcome
@@ -454,6 +455,11 @@ def replay(place: Place, attack: Attack) -> None:
         assert not any(text in line for line in tree), tree
     assert SECRET not in answer.body.decode(errors="replace")
     assert not any(SECRET in line for line in tree)
+    check_host(place, logged)
+
+
+def check_host(place: Place, logged: int) -> None:
+    """Look whether host and engine are as they were; `logged`: characters of the log by then."""
     assert place.secret.read_text() == SECRET
     assert [path.name for path in place.directory.iterdir()] == ["secret"]
     assert place.engine.request("GET", "/_ping").status == 200
@@ -504,6 +510,38 @@ def test_class_12_no_front_end_is_fetched(place, attack):
 @of_class(13)
 def test_class_13_addresses_run_no_command_and_read_no_file(place, attack):
     replay(place, attack)
+
+
+EARLY = [
+    attack
+    for attack in ATTACKS
+    if attack.name.split("-")[0] in ("8", "9", "10", "11", "13")
+    and not attack.query
+    and "<<" not in attack.dockerfile
+    and "FROM scratch" not in attack.dockerfile
+]
+
+
+@pytest.mark.parametrize("attack", EARLY, ids=lambda attack: attack.name)
+def test_the_form_of_2013_is_as_safe(place, attack):
+    """The same contexts, sources, targets and addresses in the language of API 1.0 to 1.2."""
+    logged = len(place.engine.log.read_text(errors="replace"))
+    text = place.filled(attack.dockerfile or FROM).replace("COPY ", "ADD ")
+    body = form(part("Context", body_of(attack, place)), part("Dockerfile", text.encode()))
+    answer = place.engine.request(
+        "POST", f"/v1.2/build?t={TAG}", body, headers={"Content-Type": MULTIPART}
+    )
+    last = answer.body.decode(errors="replace").splitlines()[-1]
+    for one in place.engine.request("GET", "/containers/json", query={"all": "1"}).json():
+        place.engine.request("DELETE", f"/containers/{one['Id']}", query={"force": "1"})
+    if b"Build successful." in answer.body:
+        tree = inspect_image(place.engine, TAG).tree
+        place.engine.request("DELETE", f"/images/{TAG}", query={"force": "1"})
+        assert not any(text in line for line in tree for text in (*attack.lacks, SECRET)), tree
+    else:
+        assert answer.status == 500 or last.startswith("Error build: ")
+    assert SECRET not in answer.body.decode(errors="replace")
+    check_host(place, logged)
 
 
 @of_class(26)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import signal as signals
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING
 
@@ -29,9 +30,10 @@ from pinnace.engine.containers.waiters import Waiters, WaitResult, WaitTicket
 from pinnace.engine.images.library import ImageLibrary
 from pinnace.engine.images.parts import ImageParts
 from pinnace.engine.images.records import image_record
-from pinnace.errors import ContainerNotFound, ImageNotFound
+from pinnace.errors import Conflict, ContainerNotFound, ImageNotFound
 from pinnace.model.image import ImageLayer
 from pinnace.model.record import ImageId
+from pinnace.oci.manifest import parse_image_document
 from pinnace.oci.reference import parse_reference
 from pinnace.testing.build_cache import FakeBuildCache
 from pinnace.testing.build_files import FakeBuildFiles
@@ -43,7 +45,7 @@ from pinnace.testing.repositories import FakeRepositories
 from pinnace.testing.snapshots import FakeSnapshots
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Mapping
 
     from pinnace.contracts.snapshots import SnapshotKey
     from pinnace.errors import PinnaceError
@@ -101,6 +103,15 @@ class StepHost:
         self._get(ref)
         return self._waiters.add(ref, condition)
 
+    async def kill(self, ref: str, signal: str) -> None:
+        await self._enter("kill")
+        self._get(ref)
+        task = self._world.monitor.tasks.get(ref)
+        if task is None or task.exit is not None:
+            raise Conflict(f"Container {ref} is not running")
+        await self._world.monitor.signal(ref, getattr(signals, signal))
+        await asyncio.sleep(0)
+
     async def remove(self, ref: str, *, force: bool = False, volumes: bool = False) -> None:
         await self._enter("remove")
         self._get(ref)
@@ -135,7 +146,7 @@ class StepHost:
 
 
 class BuildWorld:
-    """Solver and service over fakes; `async with` it. It implements `session.Images`."""
+    """Solver and service over fakes; `async with` it. It is its `Images` and `Lineage`."""
 
     def __init__(self) -> None:
         self.snapshots = FakeSnapshots()
@@ -196,6 +207,7 @@ class BuildWorld:
     def _service(self, downloads: FakeDownloads) -> BuildService:
         parts = BuildParts(
             images=self,
+            lineage=self,
             solver=self.solver,
             files=self.files,
             cache=self.cache,
@@ -236,6 +248,14 @@ class BuildWorld:
 
     async def config_bytes(self, ref: str) -> bytes:
         return await self.store.config_bytes(self.resolve(ref).id)
+
+    async def find_made(self, parent: str, config: Mapping[str, object]) -> ImageId | None:
+        """Return an image that was made by an equal container, as the real lineage does."""
+        for image in self.library.catalog.images.values():
+            document = parse_image_document(await self.store.config_bytes(image.id))
+            if image.parent == parent and document.container_config == config:
+                return image.id
+        return None
 
     async def tag(self, ref: str, repo: str, tag: str) -> None:
         name = parse_reference(f"{repo}:{tag}").normalized()

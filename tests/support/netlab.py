@@ -198,6 +198,11 @@ class Lab:
         found = in_namespace(Path(namespace), socket.if_nameindex)
         return {name for _, name in found}
 
+    def received_packets(self, namespace: Path | str, link: str = "eth0") -> int:
+        table = in_namespace(Path(namespace), Path("/proc/thread-self/net/dev").read_text)
+        (counts,) = (line.split() for line in table.splitlines() if f"{link}:" in line)
+        return int(counts[2])
+
 
 @contextlib.contextmanager
 def lab(directory: Path) -> Iterator[Lab]:

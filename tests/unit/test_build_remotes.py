@@ -1,9 +1,13 @@
 """Addresses of contexts and of sources of ADD."""
 
+import asyncio
+
 import pytest
 
 from pinnace.contracts.repositories import RepositorySource
+from pinnace.engine.builds.fetching import limited
 from pinnace.engine.builds.remotes import git_source
+from pinnace.engine.images.transfer import with_upload
 from pinnace.errors import InvalidParameter
 
 
@@ -36,3 +40,22 @@ def test_addresses_of_repositories_are_recognised(address, source):
 def test_secure_shell_is_refused(address):
     with pytest.raises(InvalidParameter, match="SSH is not supported"):
         git_source(address)
+
+
+def test_a_download_over_its_limit_is_told_as_such():
+    """And not as what it does to the worker that reads it."""
+
+    async def download():
+        for _ in range(3):
+            yield b"1234"
+
+    def read_all(inlet):
+        while inlet.read():
+            pass
+
+    async def fetch(limit):
+        await with_upload(asyncio.to_thread, limited(download(), limit), read_all)
+
+    asyncio.run(fetch(12))
+    with pytest.raises(InvalidParameter, match="larger than 11 bytes"):
+        asyncio.run(fetch(11))

@@ -3,9 +3,9 @@
 from msgspec.structs import replace
 from tests.support.api import an_image
 
-from pinnace.api.early_config import early_warnings, image_config, merged
+from pinnace.api.early_config import early_warnings, image_config
+from pinnace.model.early import EarlyConfig, merged
 from pinnace.model.image import ImageConfig, ImageOrigin
-from pinnace.wire.early import EarlyConfig
 
 
 def an_image_with(written, **config):

@@ -350,6 +350,33 @@ async def test_a_hardware_address_asked_for_is_kept_over_restarts():
     assert again.endpoint.mac_address == "02:00:00:00:00:aa"
 
 
+async def test_addresses_are_announced_once_they_had_another_hardware_address():
+    stack = FakeNetStack()
+    service = await a_ready_service(stack)
+
+    async def announced(**asked) -> bool:
+        attachment = await service.attach(a_request(**asked))
+        (endpoint,) = stack.sandboxes[attachment.sandbox_id]
+        await service.detach(attachment)
+        return endpoint.announced
+
+    assert not await announced()
+    assert await announced(mac="02:00:00:00:00:aa")
+    assert await announced()  # the same address, derived again: who knows it knows it wrongly
+
+
+async def test_chosen_hardware_addresses_of_adopted_containers_are_remembered():
+    stack = FakeNetStack()
+    first = await (await a_ready_service(stack)).attach(a_request(mac="02:00:00:00:00:aa"))
+    service = a_service(stack)
+    await service.setup([first])
+    await service.detach(first)
+    again = await service.attach(a_request())
+    assert again.endpoint.ip_address == first.endpoint.ip_address
+    (endpoint,) = stack.sandboxes[again.sandbox_id]
+    assert endpoint.announced
+
+
 async def test_a_hardware_address_nobody_asked_for_follows_the_ip():
     service = await a_ready_service(FakeNetStack())
     first = await service.attach(a_request(1))

@@ -46,6 +46,8 @@ class EndpointSpec:
         mac: `02:42:…`.
         mtu: Bytes.
         isolated: Cannot talk to other isolated endpoints of the bridge (icc is off).
+        announced: Neighbours may remember another hardware address for this IP address, so they
+            are told. That costs every container of the bridge a packet.
     """
 
     bridge: str
@@ -56,6 +58,7 @@ class EndpointSpec:
     mac: str
     mtu: int = 1500
     isolated: bool = False
+    announced: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,6 +70,7 @@ def build_service(
     )
     parts = BuildParts(
         images=images,
+        lineage=images.lineage,
         solver=solver,
         files=files,
         cache=cache,

@@ -310,7 +310,6 @@ def _engine(
     logs = LogService(registry, monitor, host.bundles.log_directory, executor=host.workers.pool)
     accounting, layout = KernelAccounting(), host.facts.cgroup
     repositories = git_repositories(host.config)
-    derivation = images.derivation(host.build_files, repositories)
     builds = build_service(
         host.database,
         files=host.build_files,
@@ -338,8 +337,6 @@ def _engine(
         stats=StatsService(registry, accounting, layout),
         top=TopService(registry, accounting, layout, publish),
         images=images,
-        derivation=derivation,
-        insertion=images.insertion(derivation),
         builds=builds,
         volumes=volumes,
         networks=networks,

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from pinnace.engine.containers.stats import StatsService
     from pinnace.engine.containers.top import TopService
     from pinnace.engine.events import EventLog
-    from pinnace.engine.images.derivation import Derivation
-    from pinnace.engine.images.insertion import Insertion
     from pinnace.engine.images.service import ImageService
     from pinnace.engine.networks.service import NetworkService
     from pinnace.engine.registries.service import RegistryService
@@ -34,8 +32,6 @@ class Engine:
     stats: "StatsService"
     top: "TopService"
     images: "ImageService"
-    derivation: "Derivation"
-    insertion: "Insertion"
     builds: "BuildService"
     volumes: "VolumeService"
     networks: "NetworkService"

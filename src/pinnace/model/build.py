@@ -25,6 +25,7 @@ class StepLimits:
     cgroup_parent: str = ""
     ulimits: tuple[Ulimit, ...] = ()
     security_opt: tuple[str, ...] = ()
+    dns: tuple[str, ...] = ()
 
 
 class BuildCacheItem(Record, frozen=True, kw_only=True):

@@ -13,7 +13,7 @@ from pinnace.api import jsonfold
 from pinnace.api.call import MAX_JSON_BYTES, Answer, Call
 from pinnace.api.changes.change import JsonObject, RequestMessage, child
 from pinnace.api.changes.v1_03 import short_id
-from pinnace.api.early_config import early_warnings, image_config, merged
+from pinnace.api.early_config import early_warnings, image_config
 from pinnace.api.handlers import containers
 from pinnace.api.handlers.attach import attach_params, serve_hijacked
 from pinnace.api.query import Query
@@ -32,9 +32,9 @@ from pinnace.errors import (
     VolumeNotFound,
 )
 from pinnace.model.container import ContainerSummary
+from pinnace.model.early import EarlyConfig, merged
 from pinnace.model.image import ImageInspect
 from pinnace.wire.containers import ContainerCreated, ContainerCreateRequest
-from pinnace.wire.early import EarlyConfig
 
 _REMOVAL_GRACE_S = 3
 _SWAPPED_RESIZE = ("Docker-Client/0.3.", "Docker-Client/0.4.")

@@ -4,6 +4,7 @@ Also the calls that only old versions have: viz, getCache and insert.
 """
 
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import aclosing
 
 from msgspec.structs import replace
 
@@ -15,14 +16,14 @@ from pinnace.api.handlers.registries import credentials_for
 from pinnace.api.handlers.sending import send_progress
 from pinnace.api.query import Query, parse_query
 from pinnace.contracts.registry import Credentials
-from pinnace.engine.images.insertion import Place
+from pinnace.engine.builds.insertion import Place
 from pinnace.errors import ImageNotFound, InvalidParameter
 from pinnace.model.commit import CommitParams
+from pinnace.model.early import EarlyConfig
 from pinnace.model.image import ImageSummary
 from pinnace.model.image_import import ImportParams
 from pinnace.oci.reference import DEFAULT_DOMAIN, parse_reference
 from pinnace.wire.containers import CreatedId
-from pinnace.wire.early import EarlyConfig
 
 _FORM_TYPE = "application/x-www-form-urlencoded"
 _MAX_FORM_BYTES = 64 << 10
@@ -144,7 +145,8 @@ async def insert(call: Call) -> None:
     """`POST /images/{name}/insert`: a file from `url` at `path`, as one more layer."""
     await call.discard_body()
     place = Place(call.query.text("url"), call.query.text("path"))
-    await send_progress(call, _with_answer(call.engine.insertion.insert(call.name, place)))
+    async with aclosing(call.engine.builds.insert(call.name, place)) as messages:
+        await send_progress(call, _with_answer(messages))
 
 
 async def create(call: Call) -> None:

@@ -39,6 +39,10 @@ class Containers(Protocol):
         """Register a wait."""
         ...
 
+    async def kill(self, ref: str, signal: str) -> None:
+        """Kill it."""
+        ...
+
     async def remove(self, ref: str, *, force: bool = False, volumes: bool = False) -> None:
         """Remove it."""
         ...
@@ -90,7 +94,7 @@ class StepContainers:
         Raises:
             PinnaceError: It could not be started.
 
-        Cancelled: it may still run; `remove` kills it.
+        Cancelled: it may still run; `remove` and `stop` kill it.
         """
         ours, theirs = socket.socketpair()
         with ours, contextlib.ExitStack() as closing:
@@ -120,6 +124,16 @@ class StepContainers:
             log.exception("a build step's container stays", extra={"container": container})
             return
         await self._cache.forget_container(container)
+
+    async def stop(self, container: ContainerId) -> None:
+        """Kill a container if it runs, and leave it to the user."""
+        try:
+            await self._containers.kill(container, "SIGKILL")
+        except (Conflict, NotFound):
+            pass  # it does not run
+        except PinnaceError:
+            log.exception("a build step's container goes on", extra={"container": container})
+        await self.keep(container)
 
     async def keep(self, container: ContainerId) -> None:
         """Leave a container to the user."""

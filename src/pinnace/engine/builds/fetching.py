@@ -1,37 +1,14 @@
 """Bytes of other servers and of clients, brought to the host's files."""
 
-import asyncio
-import functools
-from collections.abc import AsyncIterator, Callable
-from typing import TypeVar
+from collections.abc import AsyncIterator
 
 from pinnace.contracts.build_files import SourceEntry
 from pinnace.engine.builds.session import BuildParts
 from pinnace.engine.images.bridge import ByteInlet
-from pinnace.engine.images.parts import Offload
+from pinnace.engine.images.transfer import with_upload
 from pinnace.errors import InvalidParameter
 
-T = TypeVar("T")
-
 MAX_DOWNLOAD_BYTES = 16 << 30
-
-
-async def with_bytes(
-    transfer: Offload, stream: AsyncIterator[bytes], work: Callable[[ByteInlet], T]
-) -> T:
-    """Run `work` in a worker, reading what `stream` yields, and wait for it whatever happens.
-
-    Cancelled: reads fail from then on; the worker's end is awaited, its result dropped.
-    """
-    inlet = ByteInlet()
-    feeding = asyncio.create_task(inlet.feed_all(stream), name="bytes for a build")
-    worker = asyncio.ensure_future(transfer(functools.partial(work, inlet)))
-    try:
-        return await asyncio.shield(worker)
-    finally:
-        inlet.close()
-        feeding.cancel()
-        await asyncio.gather(feeding, worker, return_exceptions=True)
 
 
 async def fetch_file(
@@ -45,11 +22,30 @@ async def fetch_file(
     """
     async with parts.downloads.open(url) as download:
         mtime_ns = download.modified_ns or 0
+        return await keep_file(
+            parts, context, download.content, name=name, limit=limit, mtime_ns=mtime_ns
+        )
 
-        def keep(inlet: ByteInlet) -> SourceEntry:
-            return parts.files.take_file(context, name, inlet, mtime_ns=mtime_ns)
 
-        return await with_bytes(parts.transfer, limited(download.content, limit), keep)
+async def keep_file(
+    parts: BuildParts,
+    context: str,
+    content: AsyncIterator[bytes],
+    *,
+    name: str,
+    limit: int,
+    mtime_ns: int,
+) -> SourceEntry:
+    """Take a file into a context of its own, mode 0600.
+
+    Raises:
+        InvalidParameter: It is larger than `limit` bytes.
+    """
+
+    def keep(inlet: ByteInlet) -> SourceEntry:
+        return parts.files.take_file(context, name, inlet, mtime_ns=mtime_ns)
+
+    return await with_upload(parts.transfer, limited(content, limit), keep)
 
 
 async def limited(stream: AsyncIterator[bytes], limit: int) -> AsyncIterator[bytes]:

@@ -157,15 +157,24 @@ class Vertex:
     Attributes:
         parent: What it stands on.
         operation: What is done to the files; None: nothing, only the config changes.
-        config: Of the image that it leads to.
+        config: Of the image that it leads to; None: the image says nothing of containers.
         created_by: For the history.
         author: For image and history.
+        comment: For the history.
         created_ns: When the image is said to be made; None: when it is.
+        cached: What it led to is remembered; otherwise it is done anew each time.
+        further: More members of the image's config, in wire names; see `make.child_config`.
+        container_config: What the image says of the container it was made in, in wire names; the
+            host name of a container that was run is added. None: it says nothing.
     """
 
     parent: Built
     operation: Operation | None
-    config: ContainerConfig
+    config: ContainerConfig | None
     created_by: str
     author: str = ""
+    comment: str = ""
     created_ns: int | None = None
+    cached: bool = True
+    further: Mapping[str, object] = field(default_factory=dict)
+    container_config: Mapping[str, object] | None = None

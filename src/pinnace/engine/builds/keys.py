@@ -19,7 +19,7 @@ def cache_key(vertex: Vertex) -> str:
     """Return the key of a vertex, 64 hex digits."""
     operation = None if vertex.operation is None else vertex.operation.identity()
     parent = vertex.parent
-    covered = (
+    covered: tuple[object, ...] = (
         _FORM,
         ("image", parent.id) if parent.record else ("scratch",),
         parent.platform.text(),
@@ -29,6 +29,8 @@ def cache_key(vertex: Vertex) -> str:
         vertex.author,
         vertex.created_ns,
     )
+    if vertex.comment or vertex.further or vertex.container_config is not None:
+        covered += (vertex.comment, vertex.further, vertex.container_config)
     return hashlib.sha256(msgspec.json.encode(covered, enc_hook=_sortable)).hexdigest()
 
 

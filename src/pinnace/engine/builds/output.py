@@ -8,9 +8,11 @@ import asyncio
 import codecs
 from collections import deque
 from collections.abc import AsyncIterator
+from typing import Protocol
 
 from pinnace.engine.images.bridge import Message
 
+SHORT_ID = 12
 _WAITING = 512  # messages of a stage that is not being read
 _RED, _PLAIN = "\x1b[91m", "\x1b[0m"
 
@@ -20,8 +22,28 @@ def in_red(text: str) -> str:
     return f"{_RED}{text}{_PLAIN}"
 
 
+class StepListener(Protocol):
+    """Is told what becomes of a step; each front end has its own words for that."""
+
+    async def cached(self) -> None:
+        """It was done before, and is not done again."""
+        ...
+
+    async def running(self, container: str) -> None:
+        """Its command is about to run in a container."""
+        ...
+
+    async def printed(self, text: str) -> None:
+        """Its command printed something."""
+        ...
+
+    async def removed(self, container: str) -> None:
+        """Its container was removed."""
+        ...
+
+
 class StageOutput:
-    """One stage's part."""
+    """One stage's part; implements `StepListener`."""
 
     def __init__(self) -> None:
         self._messages: deque[Message] = deque()
@@ -40,6 +62,22 @@ class StageOutput:
             await self._room.wait()
         self._messages.append(message)
         self._changed.set()
+
+    async def cached(self) -> None:
+        """See the protocol."""
+        await self.say(" ---> Using cache\n")
+
+    async def running(self, container: str) -> None:
+        """See the protocol."""
+        await self.say(f" ---> Running in {container[:SHORT_ID]}\n")
+
+    async def printed(self, text: str) -> None:
+        """See the protocol."""
+        await self.say(text)
+
+    async def removed(self, container: str) -> None:
+        """See the protocol."""
+        await self.say(f"Removing intermediate container {container[:SHORT_ID]}\n")
 
     def close(self) -> None:
         """Nothing more will come."""

@@ -13,8 +13,6 @@ class BuildParams:
 
     Attributes:
         dockerfile: Path in the context; "": `Dockerfile`.
-        dockerfile_text: The Dockerfile itself; None: it is in the context.
-        has_context: A context comes with the request, or from `remote`.
         tags: Names for the image.
         remote: URL of a Dockerfile, of an archive or of a Git repository; "": none.
         quiet: Tell only the image's id, and everything if the build fails.
@@ -32,8 +30,6 @@ class BuildParams:
     """
 
     dockerfile: str = ""
-    dockerfile_text: bytes | None = None
-    has_context: bool = True
     tags: tuple[str, ...] = ()
     remote: str = ""
     quiet: bool = False

@@ -13,16 +13,20 @@ from pinnace.engine.builds.containers import StepContainers
 from pinnace.engine.builds.faults import CommandFailed
 from pinnace.engine.builds.graph import Built, Copying, Execution, Making, Operation
 from pinnace.engine.builds.mounting import StepMounts
-from pinnace.engine.builds.output import StageOutput, StepText
+from pinnace.engine.builds.output import StepListener, StepText
 from pinnace.engine.builds.solver import Performed, StepPolicy
 from pinnace.engine.images.parts import Offload
 from pinnace.engine.images.together import to_its_end
 from pinnace.errors import InvalidParameter
-from pinnace.model.container import ContainerConfig, HealthConfig, HostConfig, LogConfig
+from pinnace.model.container import (
+    ContainerConfig,
+    HealthConfig,
+    HostConfig,
+    LogConfig,
+    Mount,
+)
 from pinnace.model.create import CreateParams
 from pinnace.model.record import ContainerId
-
-SHORT_ID = 12
 
 
 class StepPerformer:
@@ -44,7 +48,7 @@ class StepPerformer:
         self._offload = offload
 
     async def perform(
-        self, operation: Operation, parent: Built, out: StageOutput, policy: StepPolicy
+        self, operation: Operation, parent: Built, out: StepListener, policy: StepPolicy
     ) -> Performed:
         """See the protocol."""
         match operation:
@@ -55,7 +59,7 @@ class StepPerformer:
             case Making(job=job):
                 return await self._write(parent, [job])
 
-    async def clear(self, performed: Performed, out: StageOutput, policy: StepPolicy) -> None:
+    async def clear(self, performed: Performed, out: StepListener, policy: StepPolicy) -> None:
         """See the protocol."""
         if performed.container:
             await self._dismiss(ContainerId(performed.container), out, remove=policy.remove)
@@ -74,25 +78,25 @@ class StepPerformer:
         return Performed(key)
 
     async def _run(
-        self, operation: Execution, parent: Built, out: StageOutput, policy: StepPolicy
+        self, operation: Execution, parent: Built, out: StepListener, policy: StepPolicy
     ) -> Performed:
         if parent.record is None:
             raise InvalidParameter(
                 f'exec: "{operation.words[0]}": stat {operation.words[0]}: no such file or'
                 " directory: unknown"
             )
+        ending = self._containers.stop if policy.keep else self._containers.remove
         done: ContainerId | None = None
         try:
             async with self._mounts.ready(operation.mounts) as mounts:
-                host = replace(_host_config(operation), mounts=mounts or None)
                 container = await self._containers.create(
-                    CreateParams(config=_container_config(operation, parent), host_config=host)
+                    _create_params(operation, parent, mounts, policy)
                 )
                 await self._execute(container, operation, parent, out=out, policy=policy)
                 done = container
         except BaseException:
             if done is not None:  # the command went well, and taking away its mounts did not
-                await to_its_end(self._containers.remove(done))
+                await to_its_end(ending(done))
             raise
         return Performed(snapshot_key(done), done)
 
@@ -102,23 +106,24 @@ class StepPerformer:
         operation: Execution,
         parent: Built,
         *,
-        out: StageOutput,
+        out: StepListener,
         policy: StepPolicy,
     ) -> None:
         """Run a container's command; after a failure the container is dealt with."""
         try:
-            await out.say(f" ---> Running in {container[:SHORT_ID]}\n")
+            await out.running(container)
             await self._output(container, operation, out)
             await self._mounts.remove_stubs(container, parent.top, operation.mounts)
         except asyncio.CancelledError:
-            await to_its_end(self._containers.remove(container))
+            ending = self._containers.stop if policy.keep else self._containers.remove
+            await to_its_end(ending(container))
             raise
         except BaseException:
             await self._dismiss(container, out, remove=policy.force_remove)
             raise
 
     async def _output(
-        self, container: ContainerId, operation: Execution, out: StageOutput
+        self, container: ContainerId, operation: Execution, out: StepListener
     ) -> None:
         """Run the command and tell what it prints.
 
@@ -130,22 +135,38 @@ class StepPerformer:
         async def took(stream: int, data: bytes) -> None:
             piece = text.decode(stream, data)
             if piece:
-                await out.say(piece)
+                await out.printed(piece)
 
         ended = await self._containers.run(container, took)
         for stream in (1, 2):
             rest = text.decode(stream, b"", final=True)
             if rest:
-                await out.say(rest)
+                await out.printed(rest)
         if ended.code:
             raise CommandFailed(operation.words, ended.code)
 
-    async def _dismiss(self, container: ContainerId, out: StageOutput, *, remove: bool) -> None:
+    async def _dismiss(self, container: ContainerId, out: StepListener, *, remove: bool) -> None:
         if not remove:
             await self._containers.keep(container)
             return
         await to_its_end(self._containers.remove(container))
-        await out.say(f"Removing intermediate container {container[:SHORT_ID]}\n")
+        await out.removed(container)
+
+
+def _create_params(
+    operation: Execution, parent: Built, mounts: list[Mount], policy: StepPolicy
+) -> CreateParams:
+    host = replace(_host_config(operation), mounts=mounts or None)
+    if not policy.keep:
+        # The client gets the output as it comes; nobody asks for it later.
+        host = replace(host, log_config=LogConfig(type="none"))
+    return CreateParams(
+        config=_container_config(operation, parent),
+        host_config=host,
+        image=parent.id,
+        # Those of images are not the client's; engines of old were less strict.
+        lenient_hostname=True,
+    )
 
 
 def _container_config(operation: Execution, parent: Built) -> ContainerConfig:
@@ -156,7 +177,7 @@ def _container_config(operation: Execution, parent: Built) -> ContainerConfig:
     ]
     return replace(
         config,
-        image=parent.id,
+        image=config.image or parent.id,
         cmd=list(operation.words),
         entrypoint=[""],
         env=environment,
@@ -181,6 +202,5 @@ def _host_config(operation: Execution) -> HostConfig:
         cgroup_parent=limits.cgroup_parent,
         ulimits=list(limits.ulimits) or None,
         security_opt=list(limits.security_opt) or None,
-        # The client gets the output as it comes; nobody asks for it later.
-        log_config=LogConfig(type="none"),
+        dns=list(limits.dns) or None,
     )

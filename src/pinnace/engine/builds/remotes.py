@@ -4,33 +4,20 @@ Reference: "Build context" of Docker's documentation: "Git repositories", "Remot
 """
 
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
 
 from pinnace.contracts.build_files import SourceEntry
 from pinnace.contracts.repositories import RepositorySource
-from pinnace.engine.builds.fetching import MAX_DOWNLOAD_BYTES, limited, with_bytes
+from pinnace.engine.builds.fetching import MAX_DOWNLOAD_BYTES, limited
 from pinnace.engine.builds.lexer import MAX_FILE_BYTES
-from pinnace.engine.builds.session import BuildParts
+from pinnace.engine.builds.session import BuildParts, Session
+from pinnace.engine.images.transfer import with_upload
 from pinnace.errors import InvalidParameter
 
 _WEB = ("http://", "https://")
 _SECURE_SHELL = ("ssh://", "git@")
-_MARK_BYTES = 512
+MARK_BYTES = 512
 _TAR_MARK = slice(257, 262)
 _COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00", b"\x28\xb5\x2f\xfd")
-
-
-@dataclass(frozen=True, slots=True)
-class RemoteContext:
-    """What `remote` led to.
-
-    Attributes:
-        entries: The files of the context; None: there is none.
-        dockerfile: None: it is in the context.
-    """
-
-    entries: Sequence[SourceEntry] | None
-    dockerfile: bytes | None = None
 
 
 def git_source(address: str) -> RepositorySource | None:
@@ -61,13 +48,16 @@ async def fetch_repository(
         PinnaceError: It cannot be fetched.
     """
     async with parts.repositories.archive(source) as archive:
-        return await with_bytes(
+        return await with_upload(
             parts.transfer, archive, lambda inlet: parts.files.receive(context, inlet)
         )
 
 
-async def fetch_context(parts: BuildParts, context: str, remote: str) -> RemoteContext:
-    """Fetch what `remote` names: a repository, an archive or a Dockerfile.
+async def fetch_context(session: Session, remote: str) -> bytes | None:
+    """Fetch what `remote` names: a repository or an archive for the context, or a Dockerfile.
+
+    Returns:
+        The Dockerfile; None: it is in the context.
 
     Raises:
         InvalidParameter: No address, or the file is too large.
@@ -75,20 +65,18 @@ async def fetch_context(parts: BuildParts, context: str, remote: str) -> RemoteC
     """
     source = git_source(remote)
     if source is not None:
-        return RemoteContext(await fetch_repository(parts, context, source))
+        async with session.parts.repositories.archive(source) as archive:
+            await session.receive(archive)
+        return None
     if not remote.startswith(_WEB):
         raise InvalidParameter(f"remoteURL ({remote}) could not be recognized as URL")
-    async with parts.downloads.open(remote) as download:
+    async with session.parts.downloads.open(remote) as download:
         head, content = await _peek(download.content)
-        if not _is_archive(head):
+        if not is_archive(head):
             pieces = [piece async for piece in limited(content, MAX_FILE_BYTES)]
-            return RemoteContext(None, b"".join(pieces))
-        entries = await with_bytes(
-            parts.transfer,
-            limited(content, MAX_DOWNLOAD_BYTES),
-            lambda inlet: parts.files.receive(context, inlet),
-        )
-        return RemoteContext(entries)
+            return b"".join(pieces)
+        await session.receive(limited(content, MAX_DOWNLOAD_BYTES))
+    return None
 
 
 async def _peek(stream: AsyncIterator[bytes]) -> tuple[bytes, AsyncIterator[bytes]]:
@@ -96,7 +84,7 @@ async def _peek(stream: AsyncIterator[bytes]) -> tuple[bytes, AsyncIterator[byte
     head = b""
     async for chunk in stream:
         head += chunk
-        if len(head) >= _MARK_BYTES:
+        if len(head) >= MARK_BYTES:
             break
 
     async def whole() -> AsyncIterator[bytes]:
@@ -107,5 +95,6 @@ async def _peek(stream: AsyncIterator[bytes]) -> tuple[bytes, AsyncIterator[byte
     return head, whole()
 
 
-def _is_archive(head: bytes) -> bool:
+def is_archive(head: bytes) -> bool:
+    """Tell whether a file that begins so is a tar, plain or compressed."""
     return head[_TAR_MARK] == b"ustar" or head.startswith(_COMPRESSED)

@@ -6,30 +6,31 @@ import posixpath
 import secrets
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import aclosing
-from dataclasses import dataclass
+from contextlib import aclosing, asynccontextmanager
 
-from pinnace.contracts.build_files import SourceEntry
-from pinnace.engine.builds.containers import StepContainers
 from pinnace.engine.builds.context import ContextTree
 from pinnace.engine.builds.dockerfile import parse
-from pinnace.engine.builds.fetching import with_bytes
-from pinnace.engine.builds.graph import Built
+from pinnace.engine.builds.early_build import EarlyBuild
+from pinnace.engine.builds.graph import Built, Vertex
 from pinnace.engine.builds.ignore import FILE_NAME, IgnoreRules
-from pinnace.engine.builds.output import in_red
+from pinnace.engine.builds.insertion import Place, insert_file
+from pinnace.engine.builds.instructions import Dockerfile
+from pinnace.engine.builds.output import SHORT_ID, in_red
 from pinnace.engine.builds.params import BuildParams
 from pinnace.engine.builds.plan import make_plan
 from pinnace.engine.builds.remotes import fetch_context
 from pinnace.engine.builds.scope import GlobalScope, platform_arguments, unused_arguments
 from pinnace.engine.builds.session import BuildParts, Session
 from pinnace.engine.builds.solver import StepPolicy
-from pinnace.engine.builds.stage import SHORT_ID, run_stage
+from pinnace.engine.builds.stage import run_stage
+from pinnace.engine.builds.stages import Stages
 from pinnace.engine.builds.upkeep import CacheUpkeep, Pruned
 from pinnace.engine.filters import Filters
-from pinnace.engine.images.bridge import ByteInlet, Message
+from pinnace.engine.images.bridge import Message
 from pinnace.errors import ImageNotFound, InvalidParameter, PinnaceError
 from pinnace.model.build import BuildCacheItem
 from pinnace.model.image import ImageRecord
+from pinnace.model.record import ImageId
 from pinnace.oci.platform import parse_platform
 from pinnace.oci.reference import Reference, parse_reference
 
@@ -40,21 +41,6 @@ _EPOCH = "SOURCE_DATE_EPOCH"
 _SECOND = 1_000_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class _Sources:
-    """What a build is made of.
-
-    Attributes:
-        context: None: there is none.
-        dockerfile: Bytes.
-        file: Name of the Dockerfile.
-    """
-
-    context: ContextTree | None
-    dockerfile: bytes
-    file: str
-
-
 class BuildService:
     """Builds images. One instance per daemon."""
 
@@ -63,11 +49,6 @@ class BuildService:
         self._upkeep = upkeep
         self._running = 0
         self._ended = asyncio.Condition()
-
-    @property
-    def steps(self) -> StepContainers:
-        """What makes the containers of steps, so that a crash leaves none of them behind."""
-        return self._parts.containers
 
     async def cache(self) -> list[BuildCacheItem]:
         """Return what is in the build cache."""
@@ -93,19 +74,41 @@ class BuildService:
         Cancelled or closed: running steps are killed, and nothing of them remains.
         """
         tags = [parse_tag(tag) for tag in params.tags]
-        name = f"build-{secrets.token_hex(12)}"
-        session: Session | None = None
-        self._running += 1
-        try:
-            sources = await self._sources(name, params, stream)
-            session = self._session(name, params, sources)
-            async with aclosing(self._messages(session, tags)) as messages:
+        policy = StepPolicy(
+            no_cache=params.no_cache,
+            remove=params.remove,
+            force_remove=params.force_remove,
+            cache_from=self._trusted(params.cache_from),
+        )
+        async with self._session(params, policy) as session:
+            stages = await self._stages(session, stream)
+            async with aclosing(self._messages(stages, tags)) as messages:
                 async for message in messages:
                     yield message
-        finally:
-            if session is not None:
-                session.held.close()
-            await asyncio.shield(self._end([name, *([] if session is None else session.contexts)]))
+
+    @asynccontextmanager
+    async def early(self) -> AsyncIterator[EarlyBuild]:
+        """Begin a build of 2013, over at the end of the block.
+
+        Containers of its steps stay, and whatever was made here by an equal container will do.
+        """
+
+        async def recall(vertex: Vertex) -> ImageId | None:
+            config = vertex.container_config or {}
+            return await self._parts.lineage.find_made(vertex.parent.id, config)
+
+        policy = StepPolicy(remove=False, keep=True, recall=recall)
+        async with self._session(BuildParams(), policy) as session:
+            yield EarlyBuild(session)
+
+    async def insert(self, ref: str, place: Place) -> AsyncGenerator[Message, None]:
+        """Put a file from elsewhere into an image; see `insertion.insert_file`."""
+        async with (
+            self._session(BuildParams(), StepPolicy()) as session,
+            aclosing(insert_file(session, ref, place)) as messages,
+        ):
+            async for message in messages:
+                yield message
 
     async def drained(self, timeout_s: float) -> bool:
         """Wait until no build is under way any more; tell whether that came in time."""
@@ -117,11 +120,11 @@ class BuildService:
         return True
 
     async def _messages(
-        self, session: Session, tags: Sequence[Reference]
+        self, stages: Stages, tags: Sequence[Reference]
     ) -> AsyncGenerator[Message, None]:
         """Tell everything, or with `quiet` only the result, or what led to a failure."""
-        telling = self._tell(session, tags)
-        if not session.params.quiet:
+        telling = self._tell(stages, tags)
+        if not stages.session.params.quiet:
             async with aclosing(telling):
                 async for message in telling:
                     yield message
@@ -135,25 +138,26 @@ class BuildService:
             for message in kept:
                 yield message
             raise
-        image = await asyncio.shield(session.tasks[session.plan.stages[-1].index])
+        image = await stages.target()
         yield {"stream": f"{image.id}\n"}
 
     async def _tell(
-        self, session: Session, tags: Sequence[Reference]
+        self, stages: Stages, tags: Sequence[Reference]
     ) -> AsyncGenerator[Message, None]:
-        if session.dockerfile.warnings:
-            yield {"stream": in_red("\n".join((*session.dockerfile.warnings, "")))}
-        for number, instruction in enumerate(session.dockerfile.arguments, start=1):
-            text = f"Step {number}/{session.plan.total} : {instruction.original}"
+        dockerfile = stages.dockerfile
+        if dockerfile.warnings:
+            yield {"stream": in_red("\n".join((*dockerfile.warnings, "")))}
+        for number, instruction in enumerate(dockerfile.arguments, start=1):
+            text = f"Step {number}/{stages.plan.total} : {instruction.original}"
             yield {"stream": text}
             yield {"stream": "\n"}
-        async with aclosing(run_stages(session)) as messages:
+        async with aclosing(stages.run()) as messages:
             async for message in messages:
                 yield message
-        built = await session.tasks[session.plan.stages[-1].index]
+        built = await stages.target()
         if built.record is None:
             raise InvalidParameter("No image was generated. Is your Dockerfile empty?")
-        for text in _last_words(session, built):
+        for text in _last_words(stages, built):
             yield {"stream": text}
         for tag in tags:
             await self._parts.images.tag(built.id, tag.name, tag.tag or "latest")
@@ -171,64 +175,60 @@ class BuildService:
 
     # Preparation
 
-    async def _sources(
-        self, name: str, params: BuildParams, stream: AsyncIterator[bytes]
-    ) -> _Sources:
-        files = self._parts.files
-        if params.remote:
-            async for _ in stream:  # clients send an empty context beside it
-                pass
-            fetched = await fetch_context(self._parts, name, params.remote)
-            if fetched.dockerfile is not None:
-                return _Sources(None, fetched.dockerfile, DOCKERFILE)
-            found = fetched.entries or ()
-            return await self._parts.offload(lambda: self._read_sources(name, params, found))
-
-        def receive(inlet: ByteInlet) -> Sequence[SourceEntry]:
-            return files.receive(name, inlet)
-
-        entries = await with_bytes(self._parts.transfer, stream, receive)
-        return await self._parts.offload(lambda: self._read_sources(name, params, entries))
-
-    def _read_sources(
-        self, name: str, params: BuildParams, entries: Sequence[SourceEntry]
-    ) -> _Sources:
-        context = ContextTree(entries)
-        file = find_dockerfile(context, params.dockerfile)
-        content = self._parts.files.read(name, context.entry(file))
-        ignore = context.resolve(FILE_NAME)
-        if ignore is not None:
-            rules = IgnoreRules.parse(self._parts.files.read(name, context.entry(ignore)))
-            if rules:
-                context = context.without(rules.ignores)
-        return _Sources(context, content, file)
-
-    def _session(self, name: str, params: BuildParams, sources: _Sources) -> Session:
-        dockerfile = parse(sources.dockerfile, file=sources.file)
+    @asynccontextmanager
+    async def _session(self, params: BuildParams, policy: StepPolicy) -> AsyncIterator[Session]:
+        """Open a build; what it received and holds goes at the end of the block."""
         host = self._parts.host
-        platform = parse_platform(params.platform, host) if params.platform else host
-        automatic = platform_arguments(platform, host, stage=params.target or "default")
-        scope = GlobalScope.of_file(dockerfile, params.build_args, automatic)
-        plan = make_plan(dockerfile, scope, target=params.target, labels=params.labels)
-        return Session(
-            name=name,
+        session = Session(
+            name=f"build-{secrets.token_hex(12)}",
             parts=self._parts,
             params=params,
-            policy=StepPolicy(
-                no_cache=params.no_cache,
-                remove=params.remove,
-                force_remove=params.force_remove,
-                cache_from=self._trusted(params.cache_from),
-            ),
-            dockerfile=dockerfile,
-            plan=plan,
-            scope=scope,
-            platform=platform,
-            context=sources.context,
+            policy=policy,
+            platform=parse_platform(params.platform, host) if params.platform else host,
             started_ns=time.time_ns(),
             epoch_ns=epoch(params.build_args.get(_EPOCH)),
-            run_stage=run_stage,
         )
+        self._running += 1
+        try:
+            yield session
+        finally:
+            await asyncio.shield(self._end(session))
+
+    async def _stages(self, session: Session, stream: AsyncIterator[bytes]) -> Stages:
+        """Read context and Dockerfile; return what is to be built."""
+        params = session.params
+        dockerfile = await self._dockerfile(session, stream)
+        stage = params.target or "default"
+        automatic = platform_arguments(session.platform, self._parts.host, stage=stage)
+        scope = GlobalScope.of_file(dockerfile, params.build_args, automatic)
+        plan = make_plan(dockerfile, scope, target=params.target, labels=params.labels)
+        return Stages(
+            session=session, dockerfile=dockerfile, plan=plan, scope=scope, run_stage=run_stage
+        )
+
+    async def _dockerfile(self, session: Session, stream: AsyncIterator[bytes]) -> Dockerfile:
+        remote = session.params.remote
+        if remote:
+            async for _ in stream:  # clients send an empty context beside it
+                pass
+            alone = await fetch_context(session, remote)
+            if alone is not None:
+                return parse(alone, file=DOCKERFILE)
+        else:
+            await session.receive(stream)
+        return await self._parts.offload(lambda: self._read_dockerfile(session))
+
+    def _read_dockerfile(self, session: Session) -> Dockerfile:
+        """Read it, and take what `.dockerignore` names from the context."""
+        context, files = session.context or ContextTree(()), self._parts.files
+        file = find_dockerfile(context, session.params.dockerfile)
+        content = files.read(session.name, context.entry(file))
+        ignore = context.resolve(FILE_NAME)
+        if ignore is not None:
+            rules = IgnoreRules.parse(files.read(session.name, context.entry(ignore)))
+            if rules:
+                session.context = context.without(rules.ignores)
+        return parse(content, file=file)
 
     def _trusted(self, refs: Sequence[str]) -> list[ImageRecord]:
         """Return the images of `cachefrom` that are here; dockerd passes over others, too."""
@@ -240,54 +240,14 @@ class BuildService:
                 log.info("no image to take steps from", extra={"image": ref})
         return found
 
-    async def _end(self, contexts: Sequence[str]) -> None:
-        """Drop a build's contexts, and count it as over."""
-
-        def drop() -> None:
-            for context in contexts:
-                self._parts.files.drop(context)
-
+    async def _end(self, session: Session) -> None:
+        """Let a build go, and count it as over."""
         try:
-            await self._parts.offload(drop)
+            await session.end()
         finally:
             self._running -= 1
             async with self._ended:
                 self._ended.notify_all()
-
-
-async def run_stages(session: Session) -> AsyncGenerator[Message, None]:
-    """Build the plan's stages beside each other; tell of one after the other.
-
-    Raises:
-        PinnaceError: A stage failed; the others were stopped.
-    """
-    for stage in session.plan.stages:
-        session.start(stage)
-    watching = asyncio.create_task(_stop_at_failure(session), name="build failures")
-    try:
-        for stage in session.plan.stages:
-            async for message in session.outputs[stage.index]:
-                yield message
-        await watching
-    finally:
-        watching.cancel()
-        tasks = [watching, *session.tasks.values()]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-
-async def _stop_at_failure(session: Session) -> None:
-    """Wait for all stages; when one fails, stop the others and raise its failure.
-
-    A stage that waits for a failed one fails with it; the first of the file is what counts.
-    """
-    done, pending = await asyncio.wait(session.tasks.values(), return_when=asyncio.FIRST_EXCEPTION)
-    failed = [task for task in session.tasks.values() if task in done and task.exception()]
-    for task in pending if failed else ():
-        task.cancel()
-    if failed:
-        await failed[0]
 
 
 def find_dockerfile(context: ContextTree, wanted: str) -> str:
@@ -331,10 +291,10 @@ def epoch(text: str | None) -> int | None:
     return int(text) * _SECOND
 
 
-def _last_words(session: Session, built: Built) -> list[str]:
-    unused = unused_arguments(session.params.build_args, session.plan.stages)
-    unused = [name for name in unused if name not in session.asked]
-    declared = {one.name for step in session.dockerfile.arguments for one in step.arguments}
+def _last_words(stages: Stages, built: Built) -> list[str]:
+    unused = unused_arguments(stages.session.params.build_args, stages.plan.stages)
+    unused = [name for name in unused if name not in stages.asked]
+    declared = {one.name for step in stages.dockerfile.arguments for one in step.arguments}
     unused = [name for name in unused if name not in declared and name != _EPOCH]
     warning = (
         [f"[Warning] One or more build-args [{' '.join(unused)}] were not consumed\n"]

@@ -1,31 +1,29 @@
-"""What the stages of one build share."""
+"""One build of whatever language: what it was given, what it holds, what it works with."""
 
-import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import ExitStack, aclosing
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from pinnace.contracts.build_cache import BuildCache
-from pinnace.contracts.build_files import BuildFiles
+from pinnace.contracts.build_files import BuildFiles, SourceEntry
 from pinnace.contracts.downloads import Downloads
 from pinnace.contracts.registry import Credentials
 from pinnace.contracts.repositories import Repositories
 from pinnace.engine.builds.containers import StepContainers
 from pinnace.engine.builds.context import ContextTree
-from pinnace.engine.builds.graph import Built
-from pinnace.engine.builds.instructions import Dockerfile, Stage
+from pinnace.engine.builds.graph import Built, Vertex
 from pinnace.engine.builds.memo import SelectionMemo
 from pinnace.engine.builds.mounting import StepMounts
-from pinnace.engine.builds.output import StageOutput
+from pinnace.engine.builds.output import StageOutput, StepListener
 from pinnace.engine.builds.params import BuildParams
-from pinnace.engine.builds.plan import Plan
-from pinnace.engine.builds.scope import GlobalScope, StageScope
 from pinnace.engine.builds.solver import Solver, StepPolicy
-from pinnace.engine.images.bridge import Message
+from pinnace.engine.images.bridge import ByteInlet, Message
 from pinnace.engine.images.parts import Offload
+from pinnace.engine.images.transfer import with_upload
 from pinnace.errors import ImageNotFound
 from pinnace.model.image import ImageRecord
+from pinnace.model.record import ImageId
 from pinnace.oci.platform import Platform
 
 
@@ -49,6 +47,14 @@ class Images(Protocol):
         ...
 
 
+class Lineage(Protocol):
+    """What images were made from, as far as builds ask."""
+
+    async def find_made(self, parent: str, config: Mapping[str, object]) -> ImageId | None:
+        """Return an image made here of an image by a container of an equal config; None: none."""
+        ...
+
+
 class Pull(Protocol):
     """Pulls images."""
 
@@ -68,6 +74,7 @@ class BuildParts:
     """What builds work with."""
 
     images: Images
+    lineage: Lineage
     solver: Solver
     files: BuildFiles
     cache: BuildCache
@@ -88,46 +95,37 @@ class Session:
 
     Attributes:
         name: Of its contexts and downloads: `NAME` and `NAME-N`.
-        context: The files sent; None: there are none.
+        platform: Wanted of base images.
         started_ns: Unix nanoseconds.
         epoch_ns: When everything is said to be made (SOURCE_DATE_EPOCH); None: when it is.
-        run_stage: Builds a stage.
+        context: The files sent or fetched; None: there are none.
+        contexts: Names of the further ones.
         held: Keeps the layers of everything built so far, until the build is over.
-        declared: Arguments of the stages that are done, for stages FROM them.
-        asked: Names of the arguments that were declared so far, by triggers of images, too.
     """
 
     name: str
     parts: BuildParts
     params: BuildParams
     policy: StepPolicy
-    dockerfile: Dockerfile
-    plan: Plan
-    scope: GlobalScope
     platform: Platform
-    context: ContextTree | None
     started_ns: int
     epoch_ns: int | None = None
-    run_stage: Callable[["Session", Stage, StageOutput], Awaitable[Built]]
-    outputs: dict[int, StageOutput] = field(default_factory=dict)
-    tasks: dict[int, "asyncio.Task[Built]"] = field(default_factory=dict)
+    context: ContextTree | None = None
     contexts: list[str] = field(default_factory=list)
     held: ExitStack = field(default_factory=ExitStack)
-    declared: dict[int, StageScope] = field(default_factory=dict)
-    asked: set[str] = field(default_factory=set)
 
-    def start(self, stage: Stage) -> None:
-        """Begin a stage beside the others."""
-        out = self.outputs[stage.index] = StageOutput()
-        self.tasks[stage.index] = asyncio.create_task(
-            self._run(stage, out), name=f"build stage {stage.name}"
-        )
+    async def receive(self, stream: AsyncIterator[bytes]) -> None:
+        """Take an archive, plain or compressed, for the context.
 
-    async def result(self, stage: Stage) -> Built:
-        """Wait for a stage; one that the plan did not foresee is begun now."""
-        if stage.index not in self.tasks:
-            self.start(stage)
-        return await asyncio.shield(self.tasks[stage.index])
+        Raises:
+            InvalidParameter: It is broken, hostile or over a limit.
+        """
+
+        def keep(inlet: ByteInlet) -> Sequence[SourceEntry]:
+            return self.parts.files.receive(self.name, inlet)
+
+        entries = await with_upload(self.parts.transfer, stream, keep)
+        self.context = await self.parts.offload(lambda: ContextTree(entries))
 
     async def image(self, ref: str, platform: Platform, out: StageOutput) -> Built:
         """Return an image, pulled if it is not here or if the build says so.
@@ -142,8 +140,29 @@ class Session:
                 async for message in messages:
                     await out.tell(message)
             record = self.parts.images.resolve(ref)
+        return await self.known(record)
+
+    async def known(self, record: ImageRecord) -> Built:
+        """Return an image that is here, held.
+
+        Raises:
+            ImageNotFound: It went since.
+        """
         config = await self.parts.images.config_bytes(record.id)
-        return Built(record, config, image_platform(record))
+        return self.hold(Built(record, config, image_platform(record)))
+
+    async def solve(self, vertex: Vertex, out: StepListener) -> Built:
+        """Return what a vertex leads to.
+
+        Raises:
+            PinnaceError: Its operation failed.
+        """
+        return self.hold(await self.parts.solver.solve(vertex, out, self.policy))
+
+    def hold(self, built: Built) -> Built:
+        """Keep an image's layers until the build is over; return the image."""
+        self.held.enter_context(self.parts.solver.hold(built))
+        return built
 
     def new_context(self) -> str:
         """Return a name for one more context of this build."""
@@ -151,14 +170,15 @@ class Session:
         self.contexts.append(name)
         return name
 
-    def first_number(self, stage: Stage) -> int:
-        """Return the number of a stage's FROM among the steps."""
-        number = len(self.dockerfile.arguments) + 1
-        for other in self.plan.stages:
-            if other.index == stage.index:
-                return number
-            number += 1 + len(other.instructions)
-        return number
+    async def end(self) -> None:
+        """Let go of everything held, and drop the contexts."""
+        self.held.close()
+
+        def drop() -> None:
+            for context in (self.name, *self.contexts):
+                self.parts.files.drop(context)
+
+        await self.parts.offload(drop)
 
     def _local(self, ref: str, platform: Platform) -> ImageRecord | None:
         try:
@@ -168,12 +188,6 @@ class Session:
         if self.params.platform and not platform.runs(image_platform(record)):
             return None
         return record
-
-    async def _run(self, stage: Stage, out: StageOutput) -> Built:
-        try:
-            return await self.run_stage(self, stage, out)
-        finally:
-            out.close()
 
 
 def image_platform(record: ImageRecord) -> Platform:

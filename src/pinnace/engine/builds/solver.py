@@ -5,7 +5,7 @@ several, are done once.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -14,7 +14,7 @@ from pinnace.contracts.build_cache import BuildCache, CachedStep
 from pinnace.contracts.snapshots import LayerStat, SnapshotKey, Snapshots
 from pinnace.engine.builds.graph import Built, Copying, Execution, Operation, Vertex
 from pinnace.engine.builds.keys import cache_key
-from pinnace.engine.builds.output import StageOutput
+from pinnace.engine.builds.output import SHORT_ID, StepListener
 from pinnace.engine.images.library import ImageLibrary
 from pinnace.engine.images.make import EMPTY_DIFF_ID, Step, child_config
 from pinnace.engine.images.parts import Offload
@@ -47,7 +47,7 @@ class Performer(Protocol):
     """Carries out operations."""
 
     async def perform(
-        self, operation: Operation, parent: Built, out: StageOutput, policy: "StepPolicy"
+        self, operation: Operation, parent: Built, out: StepListener, policy: "StepPolicy"
     ) -> Performed:
         """Do it.
 
@@ -56,8 +56,16 @@ class Performer(Protocol):
         """
         ...
 
-    async def clear(self, performed: Performed, out: StageOutput, policy: "StepPolicy") -> None:
+    async def clear(self, performed: Performed, out: StepListener, policy: "StepPolicy") -> None:
         """Take away what was needed for it, once its changes are a layer (or will never be)."""
+        ...
+
+
+class Recall(Protocol):
+    """Remembers steps by other signs than the solver's keys."""
+
+    async def __call__(self, vertex: Vertex) -> ImageId | None:
+        """Return an image that a step has led to; None: it is not known."""
         ...
 
 
@@ -69,13 +77,18 @@ class StepPolicy:
         no_cache: Do everything anew.
         remove: Remove containers of steps that succeeded.
         force_remove: And of those that failed.
+        keep: Leave all containers to the user, with what their commands print; that of a step
+            that is cancelled is killed.
         cache_from: Images whose steps may be taken.
+        recall: Another memory than the cache; None: there is none.
     """
 
     no_cache: bool = False
     remove: bool = True
     force_remove: bool = False
+    keep: bool = False
     cache_from: Sequence[ImageRecord] = ()
+    recall: Recall | None = None
 
 
 class Solver:
@@ -109,20 +122,27 @@ class Solver:
         self._solving = Locks()
         self._unused: set[ChainId] = set()
 
-    async def solve(self, vertex: Vertex, out: StageOutput, policy: StepPolicy) -> Built:
+    async def solve(self, vertex: Vertex, out: StepListener, policy: StepPolicy) -> Built:
         """Return what a vertex leads to.
 
         Raises:
             PinnaceError: Its operation failed.
 
-        Cancelled: nothing of the step remains, or, if it had been done already, its image.
+        Cancelled: nothing of the step remains but, if the policy says so, its container; and, if
+            it had been done already, its image.
         """
+        if not vertex.cached:
+            return await self._do(None, vertex, out, policy)
         key = cache_key(vertex)
         async with self._solving.hold(key):
             if not policy.no_cache:
-                known = await self._known(key, vertex) or await self._imported(vertex, policy)
+                known = (
+                    await self._known(key, vertex)
+                    or await self._recalled(vertex, policy)
+                    or await self._imported(vertex, policy)
+                )
                 if known is not None:
-                    await out.say(" ---> Using cache\n")
+                    await out.cached()
                     return known
             return await self._do(key, vertex, out, policy)
 
@@ -132,12 +152,16 @@ class Solver:
 
     async def _known(self, key: str, vertex: Vertex) -> Built | None:
         image = await self._cache.find(key, time.time_ns())
-        if image is None:
-            return None
-        record = self._library.catalog.images.get(image)
-        return None if record is None else await self._built(record, vertex)
+        return None if image is None else await self._built(image, vertex)
 
-    async def _built(self, record: ImageRecord, vertex: Vertex) -> Built | None:
+    async def _recalled(self, vertex: Vertex, policy: StepPolicy) -> Built | None:
+        image = None if policy.recall is None else await policy.recall(vertex)
+        return None if image is None else await self._built(image, vertex)
+
+    async def _built(self, image: ImageId, vertex: Vertex) -> Built | None:
+        record = self._library.catalog.images.get(image)
+        if record is None:
+            return None
         try:
             config = await self._configs.config_bytes(record.id)
         except ImageNotFound:
@@ -161,7 +185,9 @@ class Solver:
                     return await self._commit(vertex, step.layer, created=step.created)
         return None
 
-    async def _do(self, key: str, vertex: Vertex, out: StageOutput, policy: StepPolicy) -> Built:
+    async def _do(
+        self, key: str | None, vertex: Vertex, out: StepListener, policy: StepPolicy
+    ) -> Built:
         operation, parent = vertex.operation, vertex.parent
         if operation is None:
             return await to_its_end(self._keep(key, vertex, Performed(None)))
@@ -172,10 +198,11 @@ class Solver:
             finally:
                 await self._performer.clear(performed, out, policy)
 
-    async def _keep(self, key: str, vertex: Vertex, performed: Performed) -> Built:
+    async def _keep(self, key: str | None, vertex: Vertex, performed: Performed) -> Built:
         """Make an image of what was done and remember it; not to be left half-way."""
         built = await self._commit_changes(vertex, performed)
-        await self._remember(key, vertex, built)
+        if key is not None:
+            await self._remember(key, vertex, built)
         return built
 
     async def _commit_changes(self, vertex: Vertex, performed: Performed) -> Built:
@@ -226,9 +253,12 @@ class Solver:
                 created=created or format_time(created_ns),
                 created_by=vertex.created_by,
                 author=vertex.author,
+                comment=vertex.comment,
                 container=container,
+                container_config=_container_config(vertex, container),
             ),
             platform=parent.platform,
+            further=vertex.further,
         )
         layers = [*parent.layers, layer] if layer else list(parent.layers)
         record = await self._library.add(config, layers, parent=parent.id)
@@ -252,6 +282,13 @@ class Configs(Protocol):
             ImageNotFound: No such image.
         """
         ...
+
+
+def _container_config(vertex: Vertex, container: str) -> Mapping[str, object] | None:
+    if vertex.container_config is None or not container:
+        return vertex.container_config
+    # What a container without a host name is called.
+    return {"Hostname": container[:SHORT_ID], **vertex.container_config}
 
 
 def _layer(chain: ChainId, stat: LayerStat) -> ImageLayer | None:

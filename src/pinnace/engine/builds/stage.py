@@ -28,40 +28,40 @@ from pinnace.engine.builds.instructions import (
     Transfer,
     Workdir,
 )
-from pinnace.engine.builds.output import StageOutput
+from pinnace.engine.builds.output import SHORT_ID, StageOutput
 from pinnace.engine.builds.plan import find_base, find_stage, stage_number
-from pinnace.engine.builds.session import Session
 from pinnace.engine.builds.sources import SourceRules, content_digest, select
+from pinnace.engine.builds.stages import Stages
 from pinnace.errors import InvalidParameter, NotSupported, PinnaceError
 from pinnace.model.container import ContainerConfig
 from pinnace.oci.platform import parse_platform
 
 SCRATCH = "scratch"
-SHORT_ID = 12
 _DEFAULT_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
-async def run_stage(session: Session, stage: Stage, out: StageOutput) -> Built:
+async def run_stage(stages: Stages, stage: Stage, out: StageOutput) -> Built:
     """Build a stage and tell what is done.
 
     Raises:
         PinnaceError: A step failed.
     """
-    return await _StageRun(session, stage, out).run()
+    return await _StageRun(stages, stage, out).run()
 
 
 class _StageRun:
-    def __init__(self, session: Session, stage: Stage, out: StageOutput) -> None:
-        self._session = session
+    def __init__(self, stages: Stages, stage: Stage, out: StageOutput) -> None:
+        self._stages = stages
+        self._session = session = stages.session
         self._stage = stage
         self._out = out
         self._built = Built(None, b"", session.platform)
         self._state = ConfigState(ContainerConfig())
-        self._scope = session.scope.stage()
+        self._scope = stages.scope.stage()
         self._author = ""
 
     async def run(self) -> Built:
-        number = self._session.first_number(self._stage)
+        number = self._stages.first_number(self._stage)
         await self._announce(number, self._stage.origin.original)
         await self._begin()
         await self._arrow()
@@ -70,13 +70,13 @@ class _StageRun:
             await self._announce(number, instruction.original)
             await self._do(instruction)
             await self._arrow()
-        self._session.declared[self._stage.index] = self._scope
+        self._stages.declared[self._stage.index] = self._scope
         if self._built.record is not None:
             await self._out.tell({"aux": {"ID": self._built.id}})
         return self._built
 
     async def _announce(self, number: int, text: str) -> None:
-        await self._out.say(f"Step {number}/{self._session.plan.total} : {text}")
+        await self._out.say(f"Step {number}/{self._stages.plan.total} : {text}")
         await self._out.say("\n")
 
     async def _arrow(self) -> None:
@@ -85,23 +85,22 @@ class _StageRun:
     # FROM
 
     async def _begin(self) -> None:
-        session = self._session
-        origin = session.scope.expand_from(self._stage.origin)
+        session, stages = self._session, self._stages
+        origin = stages.scope.expand_from(self._stage.origin)
         platform = session.platform
         if origin.platform:
             platform = parse_platform(origin.platform, session.parts.host)
-        earlier = session.dockerfile.stages[: self._stage.index]
+        earlier = stages.dockerfile.stages[: self._stage.index]
         other = find_base(earlier, origin.base)
         if other is not None:
-            self._built = await session.result(other)
+            self._built = await stages.result(other)
             self._scope = dataclasses.replace(
-                self._scope, declared=session.declared[other.index].declared
+                self._scope, declared=stages.declared[other.index].declared
             )
         elif origin.base == SCRATCH:
             self._built = Built(None, b"", platform)
         else:
             self._built = await session.image(origin.base, platform, self._out)
-        session.held.enter_context(session.parts.solver.hold(self._built))
         record = self._built.record
         config = record.config if record else ContainerConfig()
         triggers = config.on_build or []
@@ -124,7 +123,7 @@ class _StageRun:
     async def _do(self, instruction: Instruction) -> None:
         environment = self._state.config.env or []
         variables = self._scope.variables(environment)
-        expanded = expand(instruction, variables, escape=self._session.dockerfile.escape)
+        expanded = expand(instruction, variables, escape=self._stages.dockerfile.escape)
         match expanded:
             case Run():
                 await self._run(expanded)
@@ -145,7 +144,7 @@ class _StageRun:
                 await self._workdir(expanded)
             case Arg():
                 self._scope = self._scope.declare(expanded)
-                self._session.asked.update(one.name for one in expanded.arguments)
+                self._stages.asked.update(one.name for one in expanded.arguments)
                 await self._configure(expanded)
             case Maintainer(author=author):
                 self._author = author
@@ -280,9 +279,9 @@ class _StageRun:
     async def _source(self, ref: str) -> Built:
         """Return the stage or image that `from` names."""
         session = self._session
-        other = find_stage(session.dockerfile.stages[: self._stage.index], ref)
+        other = find_stage(self._stages.dockerfile.stages[: self._stage.index], ref)
         if other is not None:
-            return await session.result(other)
+            return await self._stages.result(other)
         number = stage_number(ref)
         if number is not None:
             is_own = number == self._stage.index
@@ -304,6 +303,4 @@ class _StageRun:
             author=self._author,
             created_ns=self._session.epoch_ns,
         )
-        session = self._session
-        self._built = await session.parts.solver.solve(vertex, self._out, session.policy)
-        session.held.enter_context(session.parts.solver.hold(self._built))
+        self._built = await self._session.solve(vertex, self._out)

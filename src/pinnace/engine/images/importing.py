@@ -51,7 +51,7 @@ async def import_archive(
         return parts.snapshots.ingest_layer(None, inlet)
 
     with library.leases.hold_all():
-        chain, stat = await with_upload(parts, stream, unpack)
+        chain, stat = await with_upload(parts.transfer, stream, unpack)
         image = child_config(None, config, diff_id=stat.diff_id, step=step, platform=wanted)
         layer = ImageLayer(chain=chain, diff_id=stat.diff_id, size=stat.size)
         record = await library.add(image, [layer], reference=reference)

@@ -172,7 +172,9 @@ class _Attempt:
         rest = _nothing()
         if offset < descriptor.size:
             rest = repository.blob(descriptor, offset=offset)
-        return await with_upload(self._parts, rest, functools.partial(self._unpack, partial))
+        return await with_upload(
+            self._parts.transfer, rest, functools.partial(self._unpack, partial)
+        )
 
     def _unpack(self, partial: PartialBlob | None, inlet: ByteInlet) -> LayerStat:
         source = _Arriving(inlet, partial, self._layer, self._audience)

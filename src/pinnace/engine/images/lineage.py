@@ -5,7 +5,8 @@ Every step has an id here, also where today's images only remember that there wa
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from msgspec import UNSET
@@ -19,6 +20,7 @@ from pinnace.engine.images.library import ImageLibrary
 from pinnace.engine.images.origin import image_origin, same_command
 from pinnace.engine.images.parts import ImageParts
 from pinnace.engine.images.records import format_time
+from pinnace.errors import ImageNotFound
 from pinnace.model.image import (
     DeleteItem,
     HistoryItem,
@@ -115,13 +117,17 @@ class Lineage:
         if not _FULL_ID.fullmatch(parent):
             return None
         forest = self._forest()
-        for child in sorted(forest.children.get(ImageId(f"sha256:{parent}"), ())):
-            if forest.nodes[child].record is None:
-                continue
-            found = image_origin(await self._parts.store.config_bytes(child)).container_config
-            if found is not None and same_command(found, config):
-                return child
-        return None
+        children = forest.children.get(ImageId(f"sha256:{parent}"), ())
+        return await self._alike([one for one in children if forest.nodes[one].record], config)
+
+    async def find_made(self, parent: str, config: Mapping[str, object]) -> ImageId | None:
+        """Like `find_child`, of images made here only: what others say of theirs is not believed.
+
+        Args:
+            parent: An image's id.
+            config: See `find_child`.
+        """
+        return await self._alike(self._library.catalog.children_of(ImageId(parent)), config)
 
     async def delete(self, ref: str) -> Sequence[DeleteItem]:
         """Take a name away, and what then bears no name with its unnamed parents.
@@ -147,6 +153,17 @@ class Lineage:
         """
         catalog = self._library.catalog
         await self._library.carry_out(lambda: BranchDeletion(catalog, self._forest()).discard(ref))
+
+    async def _alike(
+        self, images: Iterable[ImageId], config: Mapping[str, object]
+    ) -> ImageId | None:
+        """Return the first image whose container did the same as one of `config` would."""
+        for image in sorted(images):
+            with suppress(ImageNotFound):  # removed at this moment
+                found = image_origin(await self._parts.store.config_bytes(image)).container_config
+                if found is not None and same_command(found, config):
+                    return image
+        return None
 
     def _forest(self) -> Forest:
         return self._library.catalog.forest()

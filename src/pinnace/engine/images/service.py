@@ -6,22 +6,18 @@ from contextlib import AbstractContextManager, aclosing
 
 from msgspec.structs import replace
 
-from pinnace.contracts.build_files import BuildFiles
 from pinnace.contracts.content import Content
 from pinnace.contracts.downloads import Downloads
 from pinnace.contracts.image_store import ImageChange, ImageState, ImageStore
 from pinnace.contracts.layer_blobs import LayerBlobs
 from pinnace.contracts.registry import ANONYMOUS, Credentials, Registries, TransferLimits
-from pinnace.contracts.repositories import Repositories
 from pinnace.contracts.snapshots import SnapshotKey, Snapshots
 from pinnace.engine.filters import Filters
 from pinnace.engine.images import listing
 from pinnace.engine.images.bridge import Message
 from pinnace.engine.images.catalog import Catalog
 from pinnace.engine.images.changes import apply_changes
-from pinnace.engine.images.derivation import Derivation
 from pinnace.engine.images.importing import import_archive, import_download
-from pinnace.engine.images.insertion import Insertion
 from pinnace.engine.images.library import ImageLibrary
 from pinnace.engine.images.lineage import Lineage
 from pinnace.engine.images.make import EMPTY_DIFF_ID, Step, child_config
@@ -124,14 +120,6 @@ class ImageService:
     def library(self) -> ImageLibrary:
         """The images with all that changes them, for those who make some."""
         return self._library
-
-    def derivation(self, files: BuildFiles, repositories: Repositories) -> Derivation:
-        """Return what makes images out of images, writing layers through `files`."""
-        return Derivation(self._parts, self._library, files, repositories)
-
-    def insertion(self, derivation: Derivation) -> Insertion:
-        """Return what puts files from elsewhere into images."""
-        return Insertion(self.catalog, self._parts.downloads, derivation)
 
     def resolve(self, ref: str) -> ImageRecord:
         """Return the image that `ref` (id, start of an id, or reference) means.

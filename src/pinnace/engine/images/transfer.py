@@ -14,7 +14,7 @@ from pinnace.contracts.image_store import ImageChange
 from pinnace.engine.images.bridge import ByteInlet, ByteOutlet, Message, Progress
 from pinnace.engine.images.library import ImageLibrary
 from pinnace.engine.images.load import ArchiveLoader, LoadedImage
-from pinnace.engine.images.parts import ImageParts
+from pinnace.engine.images.parts import ImageParts, Offload
 from pinnace.engine.images.save import ArchiveWriter, SavedImage
 from pinnace.errors import PinnaceError
 from pinnace.oci.chain import ChainId
@@ -102,7 +102,7 @@ async def save_archive(
 
 
 async def with_upload(
-    parts: ImageParts, stream: AsyncIterator[bytes], work: Callable[[ByteInlet], T]
+    transfer: Offload, stream: AsyncIterator[bytes], work: Callable[[ByteInlet], T]
 ) -> T:
     """Run `work` in a worker, reading what `stream` yields, and wait for it whatever happens.
 
@@ -111,8 +111,8 @@ async def with_upload(
     Cancelled: reads fail from then on; the worker's end is awaited, its result dropped.
     """
     inlet = ByteInlet()
-    upload = asyncio.create_task(inlet.feed_all(stream), name="archive upload")
-    worker = asyncio.ensure_future(parts.transfer(functools.partial(work, inlet)))
+    upload = asyncio.create_task(inlet.feed_all(stream), name="upload")
+    worker = asyncio.ensure_future(transfer(functools.partial(work, inlet)))
     try:
         return await asyncio.shield(worker)
     except PinnaceError:
@@ -155,7 +155,7 @@ async def _load(
 
     try:
         with leases:
-            for loaded in await with_upload(parts, stream, unpack):
+            for loaded in await with_upload(parts.transfer, stream, unpack):
                 for blob in loaded.blobs:
                     await parts.layer_blobs.remember(blob)
                 await _take_in(library, loaded, progress)

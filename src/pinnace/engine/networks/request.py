@@ -104,7 +104,7 @@ def wanted_address(request: AttachRequest) -> IPv4Address | None:
 
 
 def choose_mac(request: AttachRequest, address: IPv4Address) -> str:
-    """Choose the hardware address: the one asked for, or 02:42 and the IP's four bytes.
+    """Choose the hardware address: the one asked for, or the one derived from the IP address.
 
     Settings of an earlier run may hold the address derived from an earlier IP, for which nobody
     asked.
@@ -115,10 +115,10 @@ def choose_mac(request: AttachRequest, address: IPv4Address) -> str:
     asked = request.mac
     if not asked and request.endpoint is not None and request.endpoint.mac_address:
         earlier = request.endpoint.ip_address
-        if not earlier or request.endpoint.mac_address != _derived_mac(IPv4Address(earlier)):
+        if not earlier or request.endpoint.mac_address != derived_mac(IPv4Address(earlier)):
             asked = request.endpoint.mac_address
     if not asked:
-        return _derived_mac(address)
+        return derived_mac(address)
     return _checked_mac(asked)
 
 
@@ -129,5 +129,6 @@ def _checked_mac(asked: str) -> str:
     return mac
 
 
-def _derived_mac(address: IPv4Address) -> str:
+def derived_mac(address: IPv4Address) -> str:
+    """Return the hardware address of who asked for none: 02:42 and the IP's four bytes."""
     return ":".join(f"{part:02x}" for part in b"\x02\x42" + address.packed)

@@ -34,6 +34,7 @@ from pinnace.engine.networks.request import (
     AttachRequest,
     check_request,
     choose_mac,
+    derived_mac,
     wanted_address,
 )
 from pinnace.errors import (
@@ -93,6 +94,8 @@ class NetworkService:
         self._networks: dict[str, Network] = {}
         self._pool: AddressPool | None = None
         self._has_bridge = False  # made; whoever removed it since is noticed by the stack
+        # Had another hardware address than the derived one at some time: neighbours may know it.
+        self._redirected: set[IPv4Address] = set()
 
     async def setup(self, attachments: Iterable[Attachment] = ()) -> Sequence[str]:
         """Choose the default bridge's subnet, take running containers back, remove leftovers.
@@ -348,6 +351,7 @@ class NetworkService:
 
     async def _take_back(self, attachment: Attachment) -> Sequence[str]:
         trouble: list[str] = []
+        self._may_be_remembered(address_of(attachment), attachment.endpoint.mac_address)
         try:
             self._addresses().allocate(address_of(attachment))
         except PinnaceError as exc:
@@ -375,6 +379,7 @@ class NetworkService:
                 address = self._allocate(asked)
                 undo.callback(self._addresses().release, address)
                 mac = choose_mac(request, address)
+                self._may_be_remembered(address, mac)
                 await self._ensure_bridge()
                 ports = await publish.claim(stack, wanted, address)
                 undo.push_async_callback(undoing, partial(publish.release, stack, ports))
@@ -461,7 +466,17 @@ class NetworkService:
             mac=mac,
             mtu=bridge.mtu,
             isolated=not bridge.icc,
+            announced=address in self._redirected,
         )
+
+    def _may_be_remembered(self, address: IPv4Address, mac: str) -> None:
+        """Note what neighbours may go on believing of an address after its container is gone.
+
+        A daemon that starts again does not know what those before it gave out; then a neighbour
+        finds out by itself, some seconds after its first failure (arp(7), "ucast_solicit").
+        """
+        if mac != derived_mac(address):
+            self._redirected.add(address)
 
     def _bridge_spec(self) -> BridgeSpec:
         return BridgeSpec(

@@ -12,7 +12,7 @@ from typing import BinaryIO, cast
 from pinnace.contracts.content import PartialBlob, ReceivedArchive, Spooled, UnfinishedBlob
 from pinnace.contracts.snapshots import ByteSink, ByteSource, UnpackLimits
 from pinnace.errors import Internal, InvalidParameter, NotFound
-from pinnace.host.content.inflate import InflatedLayer
+from pinnace.host.content.inflate import InflatedLayer, plain_chunks
 from pinnace.host.content.partial import PartialFile, is_partial, partial_path, unfinished
 from pinnace.host.kernel.paths import directory
 from pinnace.host.snapshots.tree import remove_tree
@@ -124,8 +124,7 @@ class BlobContent:
             raise Internal(f"cannot store the archive: {exc.strerror}") from exc
         try:
             archive = _Archive(path, self._limits, self._path)
-            with InflatedLayer(source, self._limits) as inflated:
-                archive.receive(TarReader(ByteStream(iter(inflated))))
+            archive.receive(TarReader(ByteStream(plain_chunks(source, self._limits))))
             yield archive
         finally:
             remove_tree(path)

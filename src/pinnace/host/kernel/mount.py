@@ -3,7 +3,9 @@
 import ctypes
 import errno
 import os
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
@@ -13,6 +15,7 @@ _FSOPEN_CLOEXEC = _FSMOUNT_CLOEXEC = 1
 _MOVE_MOUNT_F_EMPTY_PATH = 4
 _AT_FDCWD = -100
 _MNT_DETACH, _UMOUNT_NOFOLLOW = 2, 8
+_CLONE_FS = 0x200
 _PAGE = 4096
 
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC = 1, 2, 4, 8
@@ -71,16 +74,39 @@ def unmount(target: Path, *, detach: bool = True) -> bool:
 
 
 def mount_overlay(
-    target: Path, *, lower: Sequence[str], upper: str, work: str, options: Sequence[str] = ()
+    target: Path,
+    *,
+    base: Path,
+    lower: Sequence[str],
+    upper: str,
+    work: str,
+    options: Sequence[str] = (),
 ) -> None:
-    """Mount an overlay; `lower` is topmost first.
+    """Mount an overlay; blocks.
 
     mount(2) takes one page of options. Past that the new mount API passes the layers one by one
     (`lowerdir+`, Linux 6.5, overlayfs.rst).
 
+    Args:
+        target: An existing directory; absolute.
+        base: What `lower`, `upper` and `work` are relative to. The kernel shows options as they
+            were given, and whoever starts a container reads those of all that run: a page of
+            text that is half as long is read in half the time.
+        lower: Topmost first.
+        upper: Takes what is written.
+        work: For the kernel, on the same filesystem.
+        options: More of them, as `name=value`.
+
     Raises:
         OSError: As mount(2) or fsconfig(2).
     """
+    with _working_in(base):
+        _mount_overlay(target, lower, upper, work, options)
+
+
+def _mount_overlay(
+    target: Path, lower: Sequence[str], upper: str, work: str, options: Sequence[str]
+) -> None:
     pairs = (f"lowerdir={':'.join(map(_escape, lower))}", f"upperdir={_escape(upper)}")
     data = ",".join((*pairs, f"workdir={_escape(work)}", *options))
     if len(os.fsencode(data)) < _PAGE:
@@ -92,6 +118,26 @@ def mount_overlay(
     settings += [("upperdir", _escape(upper)), ("workdir", _escape(work))]
     settings += [(key, value) for key, _, value in (option.partition("=") for option in options)]
     _mount_by_steps("overlay", target, settings)
+
+
+_thread = threading.local()
+
+
+@contextmanager
+def _working_in(directory: Path) -> Iterator[None]:
+    """Have a working directory, which only this thread is in, for a while."""
+    if not hasattr(_thread, "has_own_directory"):
+        _check(_LIBC.unshare(_CLONE_FS), directory)
+        _thread.has_own_directory = True
+    before = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.chdir(directory)
+        try:
+            yield
+        finally:
+            os.fchdir(before)
+    finally:
+        os.close(before)
 
 
 def _escape(path: str) -> str:

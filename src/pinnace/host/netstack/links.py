@@ -34,8 +34,15 @@ _IFLA_INET6_ADDR_GEN_MODE, _ADDR_GEN_MODE_NONE = 8, 1
 _IFLA_INFO_KIND, _IFLA_INFO_DATA, _IFLA_INFO_SLAVE_KIND, _IFLA_INFO_SLAVE_DATA = 1, 2, 4, 5
 _VETH_INFO_PEER = 1
 _IFLA_BR_FORWARD_DELAY, _IFLA_BR_STP_STATE = 1, 5
-_IFLA_BRPORT_STATE, _IFLA_BRPORT_MODE, _IFLA_BRPORT_FLUSH, _IFLA_BRPORT_ISOLATED = 1, 4, 24, 33
-_BR_STATE_DISABLED = 0
+_IFLA_BRPORT_MODE, _IFLA_BRPORT_FLUSH, _IFLA_BRPORT_ISOLATED = 4, 24, 33
+_IFLA_BRPORT_LEARNING, _IFLA_BRPORT_UNICAST_FLOOD = 8, 9
+_IFLA_BRPORT_MCAST_FLOOD, _IFLA_BRPORT_BCAST_FLOOD = 27, 30
+_DELIVERY = (
+    _IFLA_BRPORT_LEARNING,
+    _IFLA_BRPORT_UNICAST_FLOOD,
+    _IFLA_BRPORT_MCAST_FLOOD,
+    _IFLA_BRPORT_BCAST_FLOOD,
+)
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_BROADCAST = 1, 2, 4
 _RTA_DST, _RTA_GATEWAY = 1, 5
 _RT_TABLE_MAIN, _RTPROT_BOOT, _RTN_UNICAST = 254, 3, 1
@@ -95,7 +102,14 @@ def add_bridge(name: str, *, mac: str, mtu: int) -> Message:
 
 
 def add_veth(
-    name: str, *, master: int, peer: str, peer_index: int, peer_namespace: int, mtu: int
+    name: str,
+    *,
+    master: int,
+    peer: str,
+    peer_index: int,
+    peer_namespace: int,
+    peer_mac: str,
+    mtu: int,
 ) -> Message:
     """Create a veth pair, both ends down: this one on the bridge, the other in a namespace.
 
@@ -107,11 +121,13 @@ def add_veth(
         peer: Name of the other end.
         peer_index: Index of the other end in its namespace, a free one.
         peer_namespace: Descriptor of the namespace the other end is born in.
+        peer_mac: Hardware address of the other end.
         mtu: Bytes, both ends.
     """
     other = (
         _link(peer_index)
         + text(_IFLA_IFNAME, peer)
+        + attribute(_IFLA_ADDRESS, mac_bytes(peer_mac))
         + number(_IFLA_NET_NS_FD, peer_namespace)
         + number(_IFLA_MTU, mtu)
     )
@@ -146,12 +162,15 @@ def raise_port(name: str, *, isolated: bool, hairpin: bool, has_ipv6: bool) -> M
 
 
 def silence_port(name: str) -> Message:
-    """Cut a bridge port off and forget the hardware addresses learnt behind it. Idempotent.
+    """Deliver no more packets to a bridge port. Idempotent.
 
     A namespace dies some milliseconds after its last holder; until then its end of the pair would
     answer for an address that may already belong to somebody else.
     """
-    attributes = byte(_IFLA_BRPORT_STATE, _BR_STATE_DISABLED) + attribute(_IFLA_BRPORT_FLUSH, b"")
+    # Not by IFLA_BRPORT_STATE: the change itself makes the bridge look at the port's carrier, and
+    # enable it again (br_port_carrier_check). What is learnt and flooded stays as it is set here.
+    attributes = b"".join(byte(kind, 0) for kind in _DELIVERY)
+    attributes += attribute(_IFLA_BRPORT_FLUSH, b"")
     silent = frozenset({errno.ENODEV, errno.EINVAL, errno.EOPNOTSUPP, errno.ENETDOWN})
     body = _link() + text(_IFLA_IFNAME, name) + _port_data(attributes)
     return Message(_RTM_NEWLINK, 0, body, silent, f"silence {name}")
@@ -166,7 +185,7 @@ def raise_link(index: int, *, mtu: int | None = None) -> Message:
 
 
 def set_mac(index: int, mac: str) -> Message:
-    """Give a link its hardware address.
+    """Give a link its hardware address; it may be the one it has.
 
     On a link that is up and set to `arp_notify` this announces its IP addresses.
     """

@@ -56,11 +56,15 @@ class Namespace:
 
 
 def connect(
-    netlink: NetlinkSocket, namespace: Namespace, endpoints: Sequence[EndpointSpec]
+    thread: NamespaceThread,
+    netlink: NetlinkSocket,
+    namespace: Namespace,
+    endpoints: Sequence[EndpointSpec],
 ) -> None:
     """Give a namespace its endpoints, up.
 
     Args:
+        thread: The one this runs on.
         netlink: Socket in the host's namespace.
         namespace: A new one.
         endpoints: Interfaces.
@@ -79,6 +83,7 @@ def connect(
                 peer=spec.name,
                 peer_index=index,
                 peer_namespace=namespace.fd,
+                peer_mac=spec.mac,
                 mtu=spec.mtu,
             )
             port = links.raise_port(
@@ -87,6 +92,10 @@ def connect(
             tried.append(spec.host_link)
             netlink.talk([veth, port])
             _configure(netlink, namespace.netlink, index, spec)
+            if spec.announced:
+                with thread.visit(Path(f"/proc/self/fd/{namespace.fd}")):
+                    _write("ipv4/conf/all/arp_notify", "1")
+                namespace.netlink.talk([links.set_mac(index, spec.mac)])
     except OSError as exc:
         if exc.errno == errno.EEXIST:  # it is somebody else's
             tried.pop()
@@ -121,11 +130,9 @@ def host_links_of(thread: NamespaceThread, netlink: NetlinkSocket, path: Path) -
 
 
 def _set_defaults() -> None:
-    """Set what interfaces are born with: no IPv6 but on lo, and announcing themselves."""
+    """Set what interfaces are born with: no IPv6 but on lo."""
     _write("ipv6/conf/all/disable_ipv6", "1")
     _write("ipv6/conf/lo/disable_ipv6", "0")
-    # Announce IP addresses by gratuitous ARP when the hardware address is set; see _configure.
-    _write("ipv4/conf/all/arp_notify", "1")
 
 
 def _write(name: str, value: str) -> None:
@@ -150,12 +157,10 @@ def _bridges_translate() -> bool:
 def _configure(
     netlink: NetlinkSocket, inside: NetlinkSocket, index: int, spec: EndpointSpec
 ) -> None:
-    messages = [links.add_address(index, spec.address), links.raise_link(index)]
+    messages = [links.raise_link(index), links.add_address(index, spec.address)]
     if spec.gateway is not None:
         messages.append(links.add_default_route(spec.gateway))
     inside.talk(messages)
     for name in (spec.host_link, spec.bridge):  # a bridge has a carrier from its first port on
         if not links.wait_until_operational(netlink, name):
             log.warning("a link is slow to come up", extra={"link": name})
-    # Last, so that its announcement passes: neighbours may remember another for this IP address.
-    inside.talk([links.set_mac(index, spec.mac)])

@@ -303,7 +303,7 @@ class LinuxNetStack:
             raise NotFound(f"no sandbox without endpoints: {sandbox}")
         if endpoints and self._bridges and not self._is_intact():
             return False
-        connect(self._rt(), namespace, endpoints)
+        connect(self._thread, self._rt(), namespace, endpoints)
         self._host_links[sandbox] = [spec.host_link for spec in endpoints]
         self._unconnected.pop(sandbox).close()
         return True

@@ -57,6 +57,7 @@ class OverlaySnapshots:
     def __init__(self, root: Path, *, limits: UnpackLimits | None = None) -> None:
         """Keep layers and snapshots below `root`, which is made if needed (mode 0700)."""
         self._limits = limits or UnpackLimits()
+        self._root = root
         self._layers = LayerDirectory(root)
         self._staging = StagingDirectory(root, self._layers)
         self._adopting = threading.Lock()
@@ -128,12 +129,14 @@ class OverlaySnapshots:
 
     def mount(self, key: SnapshotKey, target: Path, *, bare: bool = False) -> None:
         """See the contract."""
-        path = self._active.path(key)
+        path = self._active.path(key).relative_to(self._root)
         below = self._layers.stack(self._active.parent(key))
-        lower = [str(self._layers.link(record)) for _, record in below]
+        links = [self._layers.link(record) for _, record in below]
+        lower = [*links, self._nothing if bare else self._skeleton]
         mount.mount_overlay(
-            target,
-            lower=[*lower, str(self._nothing if bare else self._skeleton)],
+            target.absolute(),
+            base=self._root,
+            lower=[str(one.relative_to(self._root)) for one in lower],
             upper=str(path / "upper"),
             work=str(path / "work"),
             options=_OPTIONS,

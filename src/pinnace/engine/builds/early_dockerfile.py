@@ -4,7 +4,7 @@ One line, one instruction; there are no continuations, no variables and no JSON 
 and rules: contract of API 1.0 to 1.2, section 5.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -79,6 +79,6 @@ def with_variable(env: list[str] | None, key: str, value: str) -> tuple[list[str
     return [*entries, f"{key}={value}"], False
 
 
-def listed(words: list[str]) -> str:
+def listed(words: Sequence[str]) -> str:
     """Return words as the builders of the time printed lists: `[a b]`."""
     return f"[{' '.join(words)}]"

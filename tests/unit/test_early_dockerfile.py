@@ -2,7 +2,7 @@
 
 import pytest
 
-from pinnace.api.early_dockerfile import (
+from pinnace.engine.builds.early_dockerfile import (
     BuildFailure,
     Line,
     command_words,
@@ -11,7 +11,7 @@ from pinnace.api.early_dockerfile import (
     two_words,
     with_variable,
 )
-from pinnace.wire.early import EarlyConfig
+from pinnace.model.early import EarlyConfig
 
 
 @pytest.mark.parametrize(

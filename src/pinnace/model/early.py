@@ -1,8 +1,13 @@
-"""The container config of API 1.0 to 1.2: eighteen fields, also of the images made then."""
+"""Container configs of eighteen fields, as containers had them in 2013, and images made then.
+
+Lists count as a whole there: what says any environment has nothing of the image's.
+"""
 
 import re
+from collections.abc import Mapping
 
-from msgspec.structs import asdict
+import msgspec
+from msgspec.structs import asdict, replace
 
 from pinnace.model.container import ContainerConfig
 from pinnace.model.record import Record
@@ -58,3 +63,43 @@ class EarlyConfig(Record, frozen=True, kw_only=True):
             volumes=self.volumes or None,
             exposed_ports={f"{found[1]}/tcp": {} for found in ports if found} or None,
         )
+
+
+def read_config(written: Mapping[str, object] | None) -> EarlyConfig:
+    """Return a config that an image has, in wire names.
+
+    Foreign configs may hold anything; what is no config of the time says nothing.
+    """
+    given = {name: value for name, value in (written or {}).items() if value is not None}
+    try:
+        return msgspec.convert(given, EarlyConfig)
+    except msgspec.ValidationError:
+        return EarlyConfig()
+
+
+def merged(request: EarlyConfig, image: EarlyConfig) -> EarlyConfig:
+    """Return a request completed by the image's config.
+
+    What is empty or zero is the image's; an image's true flags cannot be switched off. Volumes
+    and what attaches are the request's alone.
+    """
+    return replace(
+        request,
+        hostname=request.hostname or image.hostname,
+        user=request.user or image.user,
+        memory=request.memory or image.memory,
+        memory_swap=request.memory_swap or image.memory_swap,
+        cpu_shares=request.cpu_shares or image.cpu_shares,
+        port_specs=request.port_specs or image.port_specs,
+        tty=request.tty or image.tty,
+        open_stdin=request.open_stdin or image.open_stdin,
+        stdin_once=request.stdin_once or image.stdin_once,
+        env=_environment(request.env or image.env),
+        cmd=request.cmd or image.cmd,
+        dns=request.dns or image.dns,
+    )
+
+
+def _environment(entries: list[str] | None) -> list[str] | None:
+    """A variable without a value was an empty one."""
+    return [entry if "=" in entry else f"{entry}=" for entry in entries or ()] or None
