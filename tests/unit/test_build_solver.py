@@ -225,3 +225,27 @@ async def test_a_layer_that_another_step_kept_for_a_moment_goes_with_that_step(w
         assert [type(one) for one in done].count(Unavailable) == 1
         await assert_nothing_left(world, images=3)
         await world.forget_images()
+
+
+async def test_a_policy_that_keeps_containers_leaves_nothing_else_when_cancelled(world):
+    policy = StepPolicy(no_cache=True, remove=False, keep=True)
+
+    async def check(_: int) -> None:
+        for task in world.monitor.tasks.values():
+            assert task.exit is not None
+        for container in list(world.host.present):
+            await world.host.remove(container)
+        await assert_nothing_left(world, images=len(world.library.catalog.images))
+        await world.forget_images()
+
+    points = await cancelled_everywhere(lambda: solved(world, a_vertex(world), policy), check)
+    assert points > 15
+
+
+async def test_a_step_that_is_not_to_be_cached_is_done_each_time_and_not_remembered(world):
+    vertex = a_vertex(world, cached=False)
+    for _ in range(2):
+        await solved(world, vertex, StepPolicy())
+    assert len(world.host.runs) == 2
+    assert list(await world.cache.steps()) == []
+    await assert_nothing_left(world, images=3)
