@@ -5,10 +5,12 @@ from __future__ import annotations
 import http.client
 import io
 import json
+import re
 import socket
 import tarfile
 import threading
 import time
+from pathlib import Path
 
 import docker
 import pytest
@@ -108,30 +110,64 @@ def test_a_step_that_was_done_is_not_done_again(engine):
     assert image_of(build(engine, files, "nocache=1")) != image_of(first)
 
 
-def test_a_context_of_twenty_thousand_files_is_taken_in_and_then_cached(engine):
-    files = {f"d{number // 500}/f{number}": b"%d\n" % number for number in range(20_000)}
-    files["Dockerfile"] = (
-        b"FROM busybox\nCOPY d39 d7/f39* /some/\n"
-        b"RUN test $(find /some -type f | wc -l) = 600 && grep -qx 19999 /some/f19999\n"
+def test_a_context_of_one_small_file_is_taken_in_and_then_cached(engine, tmp_path):
+    (tmp_path / "Dockerfile").write_text(
+        "FROM busybox\nCOPY Dockerfile /\nRUN test -s /Dockerfile\n"
     )
-    built = image_of(build(engine, files))
-    assert image_of(build(engine, files)) == built
+    first, second = (engine.cli("build", "-q", str(tmp_path)).stdout for _ in range(2))
+    assert first.startswith(b"sha256:")
+    assert second == first
 
 
-def test_one_large_file_arrives_whole(engine, tmp_path, monkeypatch):
-    size = 256 << 20
-    block = bytes(range(256)) * 4096
-    with (tmp_path / "big").open("wb") as big:
-        for _ in range(size // len(block)):
-            big.write(block)
+def test_a_context_of_twenty_thousand_files_is_taken_in_and_then_cached(engine, tmp_path):
+    for directory in range(40):
+        (tmp_path / f"d{directory}").mkdir()
+    for number in range(20_000):
+        (tmp_path / f"d{number // 500}/f{number}").write_bytes(b"%d\n" % number)
+    (tmp_path / "Dockerfile").write_text(
+        "FROM busybox\nCOPY d39 d7/f39* /some/\n"
+        "RUN test $(find /some -type f | wc -l) = 600 && grep -qx 19999 /some/f19999\n"
+    )
+    forget_peak(engine)
+    before = peak_bytes(engine)
+    first = engine.cli("build", "-t", "many", str(tmp_path))
+    assert b"Successfully tagged many:latest" in first.stdout, first
+    second = engine.cli("build", "-t", "many", str(tmp_path))
+    assert second.stdout.count(b"Using cache") == 2, second
+    assert peak_bytes(engine) - before < 64 << 20
+    assert left_of_builds(engine) == []
+
+
+def test_a_context_of_one_file_of_a_gigabyte_is_taken_in_and_then_cached(engine, tmp_path):
+    size = 1 << 30
+    with (tmp_path / "big").open("wb") as big:  # sparse here; every byte goes over the wire
+        big.write(b"first")
+        big.seek(size - 4)
+        big.write(b"last")
     (tmp_path / "Dockerfile").write_text(
         f"FROM busybox\nCOPY big /big\nRUN test $(stat -c %s /big) = {size}"
-        " && test $(tail -c 1 /big | hexdump -e '1/1 \"%u\"') = 255\n"
+        " && test $(head -c 5 /big) = first && test $(tail -c 4 /big) = last\n"
     )
-    monkeypatch.setenv("DOCKER_BUILDKIT", "0")
-    done = engine.cli("build", "--no-cache", "-t", "large", str(tmp_path))
-    assert b"Successfully tagged large:latest" in done.stdout, done
+    forget_peak(engine)
+    before = peak_bytes(engine)
+    first = engine.cli("build", "--no-cache", "-t", "large", str(tmp_path))
+    assert b"Successfully tagged large:latest" in first.stdout, first
+    second = engine.cli("build", "-t", "large", str(tmp_path))
+    assert second.stdout.count(b"Using cache") == 2, second
+    assert peak_bytes(engine) - before < 64 << 20
+    assert left_of_builds(engine) == []
     engine.cli("rmi", "large")
+
+
+def forget_peak(engine) -> None:
+    """Let the daemon's peak be what it has now (proc(5), clear_refs)."""
+    Path(f"/proc/{engine.pid}/clear_refs").write_text("5")
+
+
+def peak_bytes(engine) -> int:
+    """Return the most memory that the daemon has had."""
+    (line,) = re.findall(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{engine.pid}/status").read_text())
+    return int(line) << 10
 
 
 def test_stages_that_need_nothing_of_each_other_run_at_the_same_time(engine):
@@ -307,6 +343,8 @@ def test_what_needs_buildkit_is_refused_clearly(engine):
     for mount in (b"secret,id=x", b"ssh"):
         files = {"Dockerfile": b"FROM busybox\nRUN --mount=type=" + mount + b" true\n"}
         assert "session of BuildKit" in text_of(build(engine, files))
+    assert containers(engine) == []
+    assert left_of_builds(engine) == []
 
 
 def test_images_pruned_in_the_middle_of_a_build_do_not_break_it(engine):

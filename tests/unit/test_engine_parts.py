@@ -10,6 +10,7 @@ from pinnace.engine.containers.signals import parse_signal
 from pinnace.engine.containers.waiters import Waiters, WaitResult, parse_condition
 from pinnace.engine.events import EventLog
 from pinnace.engine.filters import Filters, parse_filters
+from pinnace.engine.images.together import to_its_end
 from pinnace.engine.locks import Locks
 from pinnace.engine.times import parse_duration, parse_time
 from pinnace.errors import InvalidParameter
@@ -151,6 +152,25 @@ async def test_locks_of_different_keys_do_not_wait_for_each_other():
         assert not waiting.done()
     await waiting
     assert locks._locks == {}
+
+
+async def test_work_is_awaited_to_its_end_however_often_its_caller_is_cancelled():
+    go, done = asyncio.Event(), []
+
+    async def work():
+        await go.wait()
+        done.append(1)
+
+    caller = asyncio.create_task(to_its_end(work()))
+    for _ in range(3):
+        await asyncio.sleep(0)
+        caller.cancel()
+    await asyncio.sleep(0)
+    assert not caller.done()
+    go.set()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+    assert done == [1]
 
 
 async def _take(locks, key):

@@ -1,5 +1,7 @@
 """Image records in memory."""
 
+from collections.abc import Callable
+
 from pinnace.contracts.image_store import ImageChange, ImageState
 from pinnace.errors import ImageNotFound
 from pinnace.model.image import ImageRecord
@@ -15,10 +17,19 @@ class FakeImageStore:
         self._tags: dict[str, ImageId] = {}
         self._digests: dict[str, ImageId] = {}
         self._failure: Exception | None = None
+        self._watchers: list[Callable[[ImageId], None]] = []
 
     def fail_next(self, error: Exception) -> None:
         """Let the next `apply` raise `error` and do nothing."""
         self._failure = error
+
+    def has(self, image: ImageId) -> bool:
+        """Whether the image is there."""
+        return image in self._images
+
+    def watch(self, dropped: Callable[[ImageId], None]) -> None:
+        """Call `dropped` for every image that goes, as a database cascades."""
+        self._watchers.append(dropped)
 
     async def load(self) -> ImageState:
         """See the contract."""
@@ -42,6 +53,8 @@ class FakeImageStore:
         for gone in change.drop:
             self._images.pop(gone, None)
             self._bytes.pop(gone, None)
+            for dropped in self._watchers:
+                dropped(gone)
             self._tags = {key: value for key, value in self._tags.items() if value != gone}
             self._digests = {key: value for key, value in self._digests.items() if value != gone}
 

@@ -59,6 +59,20 @@ class FakeSnapshots:
         """Let the next call of `operation` raise `error` and do nothing."""
         self._failures[operation] = error
 
+    @property
+    def active(self) -> frozenset[SnapshotKey]:
+        """Keys of the active snapshots."""
+        return frozenset(self._active)
+
+    @property
+    def layers(self) -> frozenset[ChainId]:
+        """The committed layers."""
+        return frozenset(self._layers)
+
+    def layer_tar(self, chain: ChainId) -> bytes:
+        """Return what `export_layer` writes."""
+        return self._layer(chain).tar
+
     def has_layer(self, chain: ChainId) -> bool:
         """See the contract."""
         return chain in self._layers

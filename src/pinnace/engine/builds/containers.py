@@ -12,6 +12,7 @@ from typing import Protocol
 from pinnace.contracts.build_cache import BuildCache
 from pinnace.contracts.monitor import Attachment, Monitor, Sink
 from pinnace.engine.containers.waiters import WaitTicket
+from pinnace.engine.images.together import to_its_end
 from pinnace.errors import Conflict, NotFound, PinnaceError
 from pinnace.model.create import CreateParams
 from pinnace.model.record import ContainerId
@@ -68,13 +69,18 @@ class StepContainers:
 
         Raises:
             PinnaceError: See `ContainerService.create`.
+
+        Cancelled: there is none.
         """
         container = ContainerId(secrets.token_hex(32))
-        await self._cache.add_container(container)
         try:
-            await self._containers.create(replace(params, id=container))
+            await self._cache.add_container(container)
+            await to_its_end(self._containers.create(replace(params, id=container)))
+        except asyncio.CancelledError:
+            await to_its_end(self.remove(container))
+            raise
         except BaseException:
-            await asyncio.shield(self._cache.forget_container(container))
+            await to_its_end(self._cache.forget_container(container))
             raise
         return container
 
@@ -97,10 +103,11 @@ class StepContainers:
             sink = Sink(stdin=False, stdout=True, stderr=True, framed=True)
             attachment = await self._monitor.attach(container, theirs.fileno(), sink, pending=True)
             theirs.close()
-            ticket = await self._containers.wait(container, "next-exit")
             reading = asyncio.create_task(_frames(ours, took), name="output of a build step")
             try:
-                await self._containers.start(container)
+                ticket = await self._containers.wait(container, "next-exit")
+                # A start is not left half-way; whoever cancels removes what runs then.
+                await to_its_end(self._containers.start(container))
                 result = await ticket.result()
                 await reading
             finally:

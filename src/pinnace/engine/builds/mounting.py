@@ -4,7 +4,6 @@ What a bind mount shows is a snapshot of its own on top of what it shows, so tha
 changes nothing else and is gone afterwards. Cache mounts are directories that outlive the build.
 """
 
-import asyncio
 import posixpath
 import secrets
 import time
@@ -18,6 +17,7 @@ from pinnace.contracts.bundles import snapshot_key
 from pinnace.contracts.snapshots import ChainId, Change, SnapshotKey, Snapshots
 from pinnace.engine.builds.graph import StepMount
 from pinnace.engine.images.parts import Offload
+from pinnace.engine.images.together import to_its_end
 from pinnace.engine.locks import Locks
 from pinnace.model.container import BindOptions, Mount, TmpfsOptions
 from pinnace.model.record import ContainerId
@@ -86,14 +86,14 @@ class StepMounts:
     async def _source(self, mount: StepMount) -> AsyncIterator[str]:
         key = SnapshotKey(f"mount-{secrets.token_hex(16)}")
         jobs = [mount.job] if mount.job is not None else []
-        opening = asyncio.ensure_future(
-            self._offload(lambda: self._files.open_source(key, mount.chain, jobs, mount.source))
-        )
         try:
-            yield await asyncio.shield(opening)
+            yield await to_its_end(
+                self._offload(
+                    lambda: self._files.open_source(key, mount.chain, jobs, mount.source)
+                )
+            )
         finally:
-            await asyncio.gather(opening, return_exceptions=True)
-            await asyncio.shield(self._offload(lambda: self._files.close_source(key)))
+            await to_its_end(self._offload(lambda: self._files.close_source(key)))
 
     @asynccontextmanager
     async def _kept(self, mount: StepMount) -> AsyncIterator[str]:

@@ -16,8 +16,15 @@ from pinnace.engine.builds.mounting import StepMounts
 from pinnace.engine.builds.output import StepListener, StepText
 from pinnace.engine.builds.solver import Performed, StepPolicy
 from pinnace.engine.images.parts import Offload
+from pinnace.engine.images.together import to_its_end
 from pinnace.errors import InvalidParameter
-from pinnace.model.container import ContainerConfig, HealthConfig, HostConfig, LogConfig
+from pinnace.model.container import (
+    ContainerConfig,
+    HealthConfig,
+    HostConfig,
+    LogConfig,
+    Mount,
+)
 from pinnace.model.create import CreateParams
 from pinnace.model.record import ContainerId
 
@@ -58,17 +65,15 @@ class StepPerformer:
             await self._dismiss(ContainerId(performed.container), out, remove=policy.remove)
         elif performed.snapshot is not None:
             key = performed.snapshot
-            await asyncio.shield(self._offload(lambda: self._snapshots.remove(key)))
+            await to_its_end(self._offload(lambda: self._snapshots.remove(key)))
 
     async def _write(self, parent: Built, jobs: Sequence[FileJob]) -> Performed:
         key = SnapshotKey(f"build-{secrets.token_hex(16)}")
         top = parent.top
-        work = asyncio.ensure_future(self._offload(lambda: self._files.apply(key, top, jobs)))
         try:
-            await asyncio.shield(work)
+            await to_its_end(self._offload(lambda: self._files.apply(key, top, jobs)))
         except asyncio.CancelledError:
-            await asyncio.gather(work, return_exceptions=True)
-            await self._offload(lambda: self._snapshots.remove(key))
+            await to_its_end(self._offload(lambda: self._snapshots.remove(key)))
             raise
         return Performed(key)
 
@@ -80,32 +85,42 @@ class StepPerformer:
                 f'exec: "{operation.words[0]}": stat {operation.words[0]}: no such file or'
                 " directory: unknown"
             )
-        async with self._mounts.ready(operation.mounts) as mounts:
-            host = replace(_host_config(operation), mounts=mounts or None)
-            if not policy.keep:
-                # The client gets the output as it comes; nobody asks for it later.
-                host = replace(host, log_config=LogConfig(type="none"))
-            container = await self._containers.create(
-                CreateParams(
-                    config=_container_config(operation, parent),
-                    host_config=host,
-                    image=parent.id,
-                    # Those of images are not the client's; engines of old were less strict.
-                    lenient_hostname=True,
+        ending = self._containers.stop if policy.keep else self._containers.remove
+        done: ContainerId | None = None
+        try:
+            async with self._mounts.ready(operation.mounts) as mounts:
+                container = await self._containers.create(
+                    _create_params(operation, parent, mounts, policy)
                 )
-            )
-            try:
-                await out.running(container)
-                await self._output(container, operation, out)
-                await self._mounts.remove_stubs(container, parent.top, operation.mounts)
-            except asyncio.CancelledError:
-                ending = self._containers.stop if policy.keep else self._containers.remove
-                await asyncio.shield(ending(container))
-                raise
-            except BaseException:
-                await self._dismiss(container, out, remove=policy.force_remove)
-                raise
-        return Performed(snapshot_key(container), container)
+                await self._execute(container, operation, parent, out=out, policy=policy)
+                done = container
+        except BaseException:
+            if done is not None:  # the command went well, and taking away its mounts did not
+                await to_its_end(ending(done))
+            raise
+        return Performed(snapshot_key(done), done)
+
+    async def _execute(
+        self,
+        container: ContainerId,
+        operation: Execution,
+        parent: Built,
+        *,
+        out: StepListener,
+        policy: StepPolicy,
+    ) -> None:
+        """Run a container's command; after a failure the container is dealt with."""
+        try:
+            await out.running(container)
+            await self._output(container, operation, out)
+            await self._mounts.remove_stubs(container, parent.top, operation.mounts)
+        except asyncio.CancelledError:
+            ending = self._containers.stop if policy.keep else self._containers.remove
+            await to_its_end(ending(container))
+            raise
+        except BaseException:
+            await self._dismiss(container, out, remove=policy.force_remove)
+            raise
 
     async def _output(
         self, container: ContainerId, operation: Execution, out: StepListener
@@ -134,8 +149,24 @@ class StepPerformer:
         if not remove:
             await self._containers.keep(container)
             return
-        await asyncio.shield(self._containers.remove(container))
+        await to_its_end(self._containers.remove(container))
         await out.removed(container)
+
+
+def _create_params(
+    operation: Execution, parent: Built, mounts: list[Mount], policy: StepPolicy
+) -> CreateParams:
+    host = replace(_host_config(operation), mounts=mounts or None)
+    if not policy.keep:
+        # The client gets the output as it comes; nobody asks for it later.
+        host = replace(host, log_config=LogConfig(type="none"))
+    return CreateParams(
+        config=_container_config(operation, parent),
+        host_config=host,
+        image=parent.id,
+        # Those of images are not the client's; engines of old were less strict.
+        lenient_hostname=True,
+    )
 
 
 def _container_config(operation: Execution, parent: Built) -> ContainerConfig:

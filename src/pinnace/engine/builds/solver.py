@@ -12,13 +12,14 @@ from typing import Protocol
 
 from pinnace.contracts.build_cache import BuildCache, CachedStep
 from pinnace.contracts.snapshots import LayerStat, SnapshotKey, Snapshots
-from pinnace.engine.builds.graph import Built, Operation, Vertex
+from pinnace.engine.builds.graph import Built, Copying, Execution, Operation, Vertex
 from pinnace.engine.builds.keys import cache_key
 from pinnace.engine.builds.output import SHORT_ID, StepListener
 from pinnace.engine.images.library import ImageLibrary
 from pinnace.engine.images.make import EMPTY_DIFF_ID, Step, child_config
 from pinnace.engine.images.parts import Offload
 from pinnace.engine.images.records import format_time
+from pinnace.engine.images.together import to_its_end
 from pinnace.engine.locks import Locks
 from pinnace.errors import ImageNotFound
 from pinnace.model.image import ImageLayer, ImageRecord
@@ -27,7 +28,6 @@ from pinnace.oci.chain import ChainId
 from pinnace.oci.manifest import History, parse_image_document
 
 _DESCRIPTION_CHARS = 300
-_NO_LAYER, _NO_STEP = -1, -2
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +120,7 @@ class Solver:
         self._performer = performer
         self._offload = offload
         self._solving = Locks()
+        self._unused: set[ChainId] = set()
 
     async def solve(self, vertex: Vertex, out: StepListener, policy: StepPolicy) -> Built:
         """Return what a vertex leads to.
@@ -127,10 +128,11 @@ class Solver:
         Raises:
             PinnaceError: Its operation failed.
 
-        Cancelled: nothing of the step remains but, if the policy says so, its container.
+        Cancelled: nothing of the step remains but, if the policy says so, its container; and, if
+            it had been done already, its image.
         """
         if not vertex.cached:
-            return await self._do(vertex, out, policy)
+            return await self._do(None, vertex, out, policy)
         key = cache_key(vertex)
         async with self._solving.hold(key):
             if not policy.no_cache:
@@ -142,9 +144,7 @@ class Solver:
                 if known is not None:
                     await out.cached()
                     return known
-            built = await self._do(vertex, out, policy)
-            await self._remember(key, vertex, built)
-            return built
+            return await self._do(key, vertex, out, policy)
 
     def hold(self, built: Built) -> AbstractContextManager[None]:
         """Keep the layers of an image, for the time of a `with` block, whatever becomes of it."""
@@ -170,42 +170,78 @@ class Solver:
 
     async def _imported(self, vertex: Vertex, policy: StepPolicy) -> Built | None:
         """Take the layer of an image that the request trusts, if its history has this step."""
+        if not _is_told(vertex.operation):
+            return None
         for image in policy.cache_from:
-            number = _matching(image, vertex, await self._configs.config_bytes(image.id))
-            if number == _NO_STEP:
+            try:
+                config = await self._configs.config_bytes(image.id)
+            except ImageNotFound:
+                continue  # removed since the build began
+            step = _matching(image, vertex, config)
+            if step is None:
                 continue
-            layer = image.layers[number] if number >= 0 else None
-            with self._library.leases.hold([layer.chain] if layer else []):
-                return await self._commit(vertex, layer)
+            with self._library.leases.hold([step.layer.chain] if step.layer else []):
+                if image.id in self._library.catalog.images:  # or its layers may be gone, too
+                    return await self._commit(vertex, step.layer, created=step.created)
         return None
 
-    async def _do(self, vertex: Vertex, out: StepListener, policy: StepPolicy) -> Built:
+    async def _do(
+        self, key: str | None, vertex: Vertex, out: StepListener, policy: StepPolicy
+    ) -> Built:
         operation, parent = vertex.operation, vertex.parent
         if operation is None:
-            return await self._commit(vertex, None)
+            return await to_its_end(self._keep(key, vertex, Performed(None)))
         with self.hold(parent):
             performed = await self._performer.perform(operation, parent, out, policy)
             try:
-                return await self._commit_changes(vertex, performed)
+                return await to_its_end(self._keep(key, vertex, performed))
             finally:
                 await self._performer.clear(performed, out, policy)
+
+    async def _keep(self, key: str | None, vertex: Vertex, performed: Performed) -> Built:
+        """Make an image of what was done and remember it; not to be left half-way."""
+        built = await self._commit_changes(vertex, performed)
+        if key is not None:
+            await self._remember(key, vertex, built)
+        return built
 
     async def _commit_changes(self, vertex: Vertex, performed: Performed) -> Built:
         if performed.snapshot is None:
             return await self._commit(vertex, None, container=performed.container)
         key, top, latest_ns = performed.snapshot, vertex.parent.top, vertex.created_ns
-        with self._library.leases.hold_all():
-            chain, stat = await self._offload(
-                lambda: self._snapshots.commit(key, top, latest_ns=latest_ns)
-            )
-            layer = _layer(chain, stat)
-            built = await self._commit(vertex, layer, container=performed.container)
-        if layer is None:
-            await self._library.collect([chain])
+        try:
+            with self._library.leases.hold_all():
+                chain, stat = await self._offload(
+                    lambda: self._snapshots.commit(key, top, latest_ns=latest_ns)
+                )
+                self._unused.add(chain)
+                layer = _layer(chain, stat)
+                built = await self._commit(vertex, layer, container=performed.container)
+                if layer is not None:
+                    self._unused.discard(chain)
+        finally:
+            await self._collect_unused()
         return built
 
+    async def _collect_unused(self) -> None:
+        """Remove layers that no image has; those that cannot go now are left to the next step.
+
+        While another step is at this point nothing is removed: it might need them.
+        """
+        unused = list(self._unused)
+        if not unused:
+            return
+        await self._library.collect(unused)
+        left = await self._offload(lambda: set(filter(self._snapshots.has_layer, unused)))
+        self._unused.difference_update(set(unused) - left, self._library.catalog.chains())
+
     async def _commit(
-        self, vertex: Vertex, layer: ImageLayer | None, *, container: str = ""
+        self,
+        vertex: Vertex,
+        layer: ImageLayer | None,
+        *,
+        container: str = "",
+        created: str = "",
     ) -> Built:
         parent = vertex.parent
         created_ns = time.time_ns() if vertex.created_ns is None else vertex.created_ns
@@ -214,7 +250,7 @@ class Solver:
             vertex.config,
             diff_id=layer.diff_id if layer else EMPTY_DIFF_ID,
             step=Step(
-                created=format_time(created_ns),
+                created=created or format_time(created_ns),
                 created_by=vertex.created_by,
                 author=vertex.author,
                 comment=vertex.comment,
@@ -261,32 +297,67 @@ def _layer(chain: ChainId, stat: LayerStat) -> ImageLayer | None:
     return ImageLayer(chain=chain, diff_id=stat.diff_id, size=stat.size)
 
 
-def _matching(image: ImageRecord, vertex: Vertex, config: bytes) -> int:
-    """Return the number of the layer that a trusted image's history has for a vertex.
+@dataclass(frozen=True, slots=True)
+class _TrustedStep:
+    """A step of a trusted image.
+
+    Attributes:
+        layer: What it made; None: nothing.
+        created: When it was done, RFC 3339; "": the image does not say.
+    """
+
+    layer: ImageLayer | None
+    created: str
+
+
+def _is_told(operation: Operation | None) -> bool:
+    """Whether the history's text tells everything that the result of an operation depends on.
+
+    It has no word of mounts and of a network of its own, of modes, of `--link` and of directories
+    that are kept (`--parents`): two steps of one text may differ in these.
+    """
+    match operation:
+        case Execution(mounts=mounts, network=network):
+            return not mounts and not network
+        case Copying(jobs=jobs):
+            return not any(
+                job.mode
+                or job.link
+                or any("/" in one.name for one in job.selections)
+                or any(one.is_directory and one.name for one in job.selections)
+                for job in jobs
+            )
+    return True
+
+
+def _matching(image: ImageRecord, vertex: Vertex, config: bytes) -> _TrustedStep | None:
+    """Return the step of a trusted image that is the vertex; None: it has none.
 
     The history up to the parent must be the parent's own, entry for entry and layer for layer, and
-    the next entry must say what the vertex would say. Only the layer is taken: the config is ours.
-
-    Returns:
-        Number of the layer; `_NO_LAYER`: the step made none; `_NO_STEP`: it is not there.
+    the next entry must say what the vertex would say. Only the layer and its time are taken: the
+    config is ours.
     """
     parent = vertex.parent
     document = parse_image_document(config)
     steps, below = list(document.history or []), _history(parent)
-    if document.platform() != parent.platform or len(steps) <= len(below):
-        return _NO_STEP
     layers = [layer.diff_id for layer in parent.layers]
+    if document.platform() != parent.platform or len(steps) <= len(below):
+        return None
     if list(document.diff_ids())[: len(layers)] != layers:
-        return _NO_STEP
+        return None
     for one, other in zip(below, steps, strict=False):
         if (one.created_by, bool(one.empty_layer)) != (other.created_by, bool(other.empty_layer)):
-            return _NO_STEP
+            return None
     wanted = steps[len(below)]
-    if wanted.created_by != vertex.created_by:
-        return _NO_STEP
+    created = wanted.created or ""
+    is_then = vertex.created_ns is None or created == format_time(vertex.created_ns)
+    if wanted.created_by != vertex.created_by or not is_then:
+        return None
     if wanted.empty_layer:
-        return _NO_LAYER
-    return len(layers) if len(layers) < len(image.layers) else _NO_STEP
+        return _TrustedStep(None, created)
+    return (
+        _TrustedStep(image.layers[len(layers)], created) if image.layers[len(layers) :] else None
+    )
 
 
 def _history(parent: Built) -> list[History]:

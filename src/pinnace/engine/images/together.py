@@ -1,6 +1,7 @@
 """Several awaitables as one, and work that is not to be left in the middle."""
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Coroutine, Sequence
 from typing import TypeVar
 
@@ -19,10 +20,14 @@ async def together(work: Sequence[Coroutine[object, object, T]], *, name: str) -
 
 
 async def to_its_end(work: Awaitable[T]) -> T:
-    """Await `work`; when cancelled, wait for its end before leaving."""
+    """Await `work`; when cancelled, however often, wait for its end before leaving."""
     task = asyncio.ensure_future(work)
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
-        await asyncio.wait([task])
+        while not task.done():
+            with contextlib.suppress(asyncio.CancelledError):  # the first one is raised below
+                await asyncio.wait([task])
+        if not task.cancelled():
+            task.exception()  # seen; nobody is there to be told
         raise
