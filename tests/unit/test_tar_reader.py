@@ -10,7 +10,7 @@ from tests.support.archives import file, folder, hardlink, symlink, tar_of
 
 from pinnace.errors import InvalidParameter
 from pinnace.oci.layer import UnsafePath, is_kept_xattr, safe_path, whiteout_target
-from pinnace.oci.tar_reader import ByteStream, TarEntry, TarReader
+from pinnace.oci.tar_reader import BLOCK, ByteStream, TarEntry, TarReader, is_header
 from pinnace.oci.tar_writer import END_OF_ARCHIVE, entry_header, padding
 
 
@@ -146,3 +146,13 @@ def test_only_harmless_extended_attributes_are_kept():
     kept = ["security.capability", "user.note"]
     dropped = ["security.selinux", "trusted.overlay.opaque", "user.overlay.x", "system.posix_acl"]
     assert [n for n in kept + dropped if is_kept_xattr(n, allowed)] == kept
+
+
+@given(st.binary(min_size=BLOCK, max_size=BLOCK) | st.sampled_from([b"\xff" * BLOCK]))
+def test_a_block_is_a_header_when_its_bytes_sum_up_to_what_it_says(block):
+    total = sum(block[:148]) + sum(block[156:]) + 8 * 0x20
+    right = block[:148] + b"%06o\0 " % total + block[156:]
+    wrong = block[:148] + b"%06o\0 " % (total + 1) + block[156:]
+    assert is_header(right)
+    assert not is_header(wrong)
+    assert not is_header(right[:-1])

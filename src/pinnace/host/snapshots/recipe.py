@@ -56,6 +56,7 @@ class RecipeWriter:
         """Write to `target`, which stays the caller's to close."""
         self._out = zstandard.ZstdCompressor(level=_LEVEL).stream_writer(target, closefd=False)
         self._raw = bytearray()
+        self._records = bytearray()  # finished ones: compressing many at a time is cheaper
 
     def raw(self, data: bytes) -> None:
         """Keep bytes which are not file content."""
@@ -66,23 +67,27 @@ class RecipeWriter:
     def content(self, path: bytes, size: int) -> None:
         """Note that `size` bytes of content went to the file at `path`."""
         self._flush()
-        self._out.write(_FILE + struct.pack("<QI", size, len(path)) + path)
+        self._records += _FILE + struct.pack("<QI", size, len(path)) + path
 
     def moved(self, path: bytes, number: int) -> None:
         """Note that what was at `path` moved away."""
         self._flush()
-        self._out.write(_MOVED + struct.pack("<II", number, len(path)) + path)
+        self._records += _MOVED + struct.pack("<II", number, len(path)) + path
 
     def close(self) -> None:
         """Finish the frame."""
         self._flush()
+        self._out.write(self._records)
         self._out.close()  # type: ignore[no-untyped-call] # zstandard's stubs forget it
 
     def _flush(self) -> None:
         if self._raw:
-            self._out.write(_RAW + struct.pack("<I", len(self._raw)))
-            self._out.write(self._raw)
-            self._raw = bytearray()
+            self._records += _RAW + struct.pack("<I", len(self._raw))
+            self._records += self._raw
+            self._raw.clear()
+        if len(self._records) >= _FLUSH_BYTES:
+            self._out.write(self._records)
+            self._records.clear()
 
 
 def read_recipe(source: BinaryIO) -> Iterator[Raw | Content | Moved]:
