@@ -152,15 +152,24 @@ class Engine:
             raise RuntimeError(f"{self.name} did not load: {answer.status} {answer.body!r}")
 
     def cli(
-        self, *arguments: str, program: str = "docker", stdin: bytes = b"", timeout: float = 120.0
+        self,
+        *arguments: str,
+        program: str = "docker",
+        stdin: bytes = b"",
+        timeout: float = 120.0,
+        settings: dict[str, str] | None = None,
     ) -> subprocess.CompletedProcess[bytes]:
-        """Run a Docker CLI against this engine and capture what it prints; never raises."""
+        """Run a Docker CLI against this engine and capture what it prints; never raises.
+
+        `settings` are more variables of its environment, such as DOCKER_BUILDKIT.
+        """
         environment = {
             "PATH": os.environ["PATH"],
             "HOME": str(self.root),
             "DOCKER_CONFIG": str(self.root / "docker-config"),
             "DOCKER_HOST": self.host,
             "PINNACE_HOST": self.host,
+            **(settings or {}),
         }
         return subprocess.run(
             [program, *arguments],
