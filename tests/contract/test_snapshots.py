@@ -4,6 +4,8 @@ import errno
 import hashlib
 import io
 import os
+import pathlib
+import socket
 import stat
 import tarfile
 import tempfile
@@ -12,8 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from tests.support.archives import file, folder, hardlink, symlink, tar_of
 
-from pinnace.contracts.snapshots import Change, SnapshotKey
-from pinnace.errors import AlreadyExists, Internal, InvalidParameter, NotFound
+from pinnace.contracts.snapshots import Change, SnapshotKey, UnpackLimits
+from pinnace.errors import AlreadyExists, Conflict, Internal, InvalidParameter, NotFound
 from pinnace.host.snapshots.overlay import OverlaySnapshots
 from pinnace.host.snapshots.vfs import VfsSnapshots
 from pinnace.testing.snapshots import FakeSnapshots
@@ -268,6 +270,7 @@ def test_using_a_snapshot_that_does_not_exist_is_an_error(every, tmp_path):
     for use in (
         lambda: every.mount(KEY, tmp_path),
         lambda: every.commit(KEY, None),
+        lambda: every.seal(KEY, None),
         lambda: every.changes(KEY, None),
         lambda: every.usage(KEY),
     ):
@@ -410,3 +413,194 @@ def test_staging_and_adopting_the_same_layer_in_many_threads_gives_one_whole_lay
     for parent, chain in adopted:
         assert snapshots.ancestry(chain) == [chain, parent]
     assert len(adopted) == 4
+
+
+def work_in(root, socket_path):
+    """Change a root filesystem in all the ways that `seal` has to tell apart."""
+    (root / "d/a").write_bytes(b"changed")
+    (root / "d/new").write_bytes(b"12345" * 100_000)
+    os.setxattr(root / "d/new", "user.linked", b"twice")
+    os.link(root / "d/new", root / "z")
+    (root / "d/b").unlink()
+    (root / "h").unlink()
+    (root / "top").chmod(0o6711)
+    os.chown(root / "l", 7, 8, follow_symlinks=False)
+    (root / "o/1").unlink()
+    (root / "o").rmdir()
+    (root / "o").mkdir(mode=0o711)
+    (root / "o/2").touch()
+    (root / "n/n/n").mkdir(parents=True)
+    (root / "n/n/link").symlink_to("/etc/passwd")
+    (root / "n/n/out").symlink_to("../../../..")
+    os.mknod(root / "n/fifo", stat.S_IFIFO | 0o620)
+    os.mknod(root / "n/dev", stat.S_IFBLK | 0o600, os.makedev(7, 3))
+    os.setxattr(root / "n/n", "user.note", b"\0kept")
+    (root / "n/old").write_bytes(b"old")
+    os.utime(root / "n/old", ns=(-1_500_000_000, -1_500_000_000))
+    (root / "d/s").mkdir()
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(root / socket_path))
+    listener.close()
+    (root / "gone").touch()
+    (root / "gone").unlink()
+    root.chmod(0o700)
+
+
+def picture(root):
+    """Everything that can be seen of a tree, by path, but when its root was made."""
+    found = {".": (root.stat().st_mode, root.stat().st_uid)}
+    for path in root.rglob("*"):
+        status = path.lstat()
+        content = b""
+        if path.is_symlink():
+            content = os.fsencode(path.readlink())
+        elif stat.S_ISREG(status.st_mode):
+            content = hashlib.sha256(path.read_bytes()).digest()
+        links = 0 if stat.S_ISDIR(status.st_mode) else status.st_nlink
+        attributes = {
+            name: os.getxattr(path, name, follow_symlinks=False)
+            for name in os.listxattr(path, follow_symlinks=False)
+        }
+        found[str(path.relative_to(root))] = (
+            status.st_mode, status.st_uid, status.st_gid, status.st_rdev, status.st_mtime_ns,
+            links, content, attributes,
+        )  # fmt: skip
+    return found
+
+
+def exported(snapshots, chain, parent):
+    out = io.BytesIO()
+    snapshots.export_layer(chain, parent, out)
+    return out.getvalue()
+
+
+LATEST_NS = 2_000_000_000_500_000_000
+
+
+@pytest.mark.parametrize("latest_ns", [None, 1_000_000_000_700_000_000, LATEST_NS])
+@pytest.mark.parametrize("has_parent", [True, False])
+def test_a_sealed_snapshot_is_the_layer_that_commit_makes(
+    snapshots, mounted, latest_ns, has_parent
+):
+    chain = None
+    if has_parent:
+        chain, _ = ingest(snapshots, None, BASE)
+        root = mounted(chain)
+        work_in(root, "d/s/socket")
+    else:
+        root = mounted(None)
+        (root / "d").mkdir(mode=0o700)
+        (root / "d/f").write_bytes(b"f" * 5000)
+    snapshots.unmount(root)
+    layer, stat_ = snapshots.commit(KEY, chain, latest_ns=latest_ns)
+    usage, tar = snapshots.layer_usage(layer), exported(snapshots, layer, chain)
+    snapshots.remove_layer(layer)
+    assert snapshots.seal(KEY, chain, latest_ns=latest_ns) == (layer, stat_)
+    assert snapshots.layer_stat(layer) == stat_
+    assert snapshots.layer_usage(layer) == usage
+    assert exported(snapshots, layer, chain) == tar
+
+
+def test_a_sealed_snapshot_looks_exactly_like_its_tar_unpacked(snapshots, mounted):
+    chain, _ = ingest(snapshots, None, BASE)
+    root = mounted(chain)
+    work_in(root, "d/s/socket")
+    snapshots.unmount(root)
+    layer, _ = snapshots.seal(KEY, chain, latest_ns=LATEST_NS)
+    root = mounted(layer, SnapshotKey("sealed"))
+    sealed, tar = picture(root), exported(snapshots, layer, chain)
+    assert len(sealed) > 15
+    assert "d/s/socket" not in sealed
+    assert sealed["n/old"][4] == -2_000_000_000
+    snapshots.unmount(root)
+    snapshots.remove(SnapshotKey("sealed"))
+    snapshots.remove_layer(layer)
+    assert ingest(snapshots, chain, tar)[0] == layer
+    assert picture(mounted(layer, SnapshotKey("unpacked"))) == sealed
+
+
+def test_sealing_uses_the_snapshot_up_also_when_there_is_an_equal_layer(every):
+    every.prepare(KEY, None)
+    first = every.seal(KEY, None)
+    every.prepare(KEY, None)
+    assert every.seal(KEY, None) == first
+    with pytest.raises(NotFound):
+        every.usage(KEY)
+    with pytest.raises(NotFound):
+        every.seal(KEY, None)
+    every.prepare(KEY, None)
+
+
+def test_a_mounted_snapshot_is_not_sealed_and_stays(every, tmp_path):
+    target = tmp_path / "mnt"
+    target.mkdir()
+    every.prepare(KEY, None)
+    every.mount(KEY, target)
+    try:
+        with pytest.raises(Conflict, match="mounted"):
+            every.seal(KEY, None)
+    finally:
+        every.unmount(target)
+    with pytest.raises(NotFound):
+        every.seal(KEY, "sha256:" + "0" * 64)
+    every.seal(KEY, None)
+
+
+@pytest.mark.parametrize(
+    ("owner", "name"),
+    [
+        (pathlib.Path, "rename"),
+        (pathlib.Path, "symlink_to"),
+        (tempfile, "mkdtemp"),
+        (os, "fsync"),
+        (os, "utime"),
+    ],
+)
+def test_a_failure_while_sealing_leaves_neither_snapshot_nor_layer(
+    snapshots, tmp_path, monkeypatch, owner, name
+):
+    failing = [True]
+
+    def once(real):
+        def act(*args, **kwargs):
+            if failing:
+                failing.clear()
+                raise OSError(errno.EIO, "Input/output error")
+            return real(*args, **kwargs)
+
+        return act
+
+    snapshots.prepare(KEY, None)
+    target = tmp_path / "mnt"
+    target.mkdir()
+    snapshots.mount(KEY, target)
+    (target / "f").write_bytes(b"x")
+    snapshots.unmount(target)
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, once(getattr(owner, name)))
+        with pytest.raises((OSError, Internal), match=r"Input/output|cannot"):
+            snapshots.seal(KEY, None)
+    assert not failing
+    for part in ("tmp", "layers", "l", "snapshots"):
+        assert not any((tmp_path / "store" / part).iterdir())
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("driver", [OverlaySnapshots, VfsSnapshots])
+@pytest.mark.parametrize(
+    ("limit", "value"), [("max_entries", 2), ("max_bytes", 4000), ("max_path", 2)]
+)
+def test_the_limits_of_layers_hold_for_what_is_sealed(tmp_path, driver, limit, value):
+    snapshots = driver(tmp_path / "store", limits=UnpackLimits(**{limit: value}))
+    target = tmp_path / "mnt"
+    target.mkdir()
+    snapshots.prepare(KEY, None)
+    snapshots.mount(KEY, target)
+    (target / "abc").write_bytes(b"x" * 3000)
+    (target / "d").mkdir()
+    (target / "e").mkdir()
+    snapshots.unmount(target)
+    with pytest.raises(InvalidParameter):
+        snapshots.seal(KEY, None)
+    assert not any((tmp_path / "store/layers").iterdir())
+    assert not any((tmp_path / "store/snapshots").iterdir())

@@ -4,6 +4,8 @@ import gzip
 import hashlib
 import io
 import os
+import socket
+import struct
 import subprocess
 import sys
 import time
@@ -16,6 +18,7 @@ from tests.support.archives import file, folder, hardlink, symlink, tar_of
 
 from pinnace.contracts.snapshots import SnapshotKey
 from pinnace.errors import Internal
+from pinnace.host.snapshots.compare import OPAQUE_XATTR
 from pinnace.host.snapshots.overlay import OverlaySnapshots
 from pinnace.host.snapshots.skeleton import _DIRECTORIES, _FILES
 
@@ -231,3 +234,191 @@ def test_a_killed_process_leaves_only_what_repair_sweeps(tmp_path):
     assert not any((store / "tmp").iterdir())
     chain, _ = snapshots.ingest_layer(None, io.BytesIO(tar))
     assert snapshots.has_layer(chain)
+
+
+def base_layer(snapshots):
+    tar = tar_of(
+        folder("d"),
+        file("d/a", b"aaa", mtime=1000),
+        file("d/b", b"bbb", mtime=1000),
+        folder("same"),
+        folder("o"),
+        file("o/1", b"1"),
+        symlink("l", "d/a"),
+    )
+    return snapshots.ingest_layer(None, io.BytesIO(tar))[0]
+
+
+def tree_of(tmp_path, chain):
+    return tmp_path / "store/layers" / chain[7:] / "diff"
+
+
+def attributes_below(root):
+    return {
+        (str(path.relative_to(root)), name)
+        for path in [root, *root.rglob("*")]
+        for name in os.listxattr(path, follow_symlinks=False)
+    }
+
+
+def test_a_sealed_layer_is_the_upper_directory_itself(snapshots, mounted, tmp_path):
+    root = mounted(None)
+    (root / "f").write_bytes(b"x" * 100)
+    with (root / "sparse").open("wb") as target:
+        target.truncate(64 << 20)
+    inode = (tmp_path / f"store/snapshots/{KEY}/upper/f").stat().st_ino
+    snapshots.unmount(root)
+    chain, stat = snapshots.seal(KEY, None)
+    tree = tree_of(tmp_path, chain)
+    assert (tree / "f").stat().st_ino == inode
+    assert (tree / "sparse").stat().st_blocks == 0
+    assert stat.size == (64 << 20) + 100
+    assert sorted(os.listdir(tree.parent)) == ["diff", "layer.json", "recipe"]
+
+
+def test_what_the_tar_leaves_out_is_not_in_a_sealed_layer_either(snapshots, mounted, tmp_path):
+    chain = base_layer(snapshots)
+    root = mounted(chain)
+    upper = tmp_path / f"store/snapshots/{KEY}/upper"
+    (root / "d/a").chmod(0o600)
+    os.chown(root / "l", 5, 5, follow_symlinks=False)
+    (root / "same/x").touch()
+    (root / "same/x").unlink()
+    (root / "o/1").unlink()
+    (root / "o").rmdir()
+    (root / "o").mkdir()
+    (root / "p").mkdir()
+    entry = struct.pack("<HHI", 1, 7, 0xFFFFFFFF), struct.pack("<HHI", 2, 6, 77)
+    rest = [struct.pack("<HHI", tag, bits, 0xFFFFFFFF) for tag, bits in ((4, 5), (16, 7), (32, 5))]
+    rules = struct.pack("<I", 2) + b"".join((*entry, *rest))
+    os.setxattr(root / "p", "system.posix_acl_default", rules)
+    (root / "p/f").write_bytes(b"f")
+    os.setxattr(root / "p/f", "user.kept", b"1")
+    os.setxattr(root / "p/f", "user.not kept", b"1")
+    os.setxattr(root / "p/f", "trusted.other", b"1")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(root / "p/socket"))
+    snapshots.unmount(root)
+    os.setxattr(upper / "p/f", "user.overlay.opaque", b"y")
+    os.mknod(upper / "p/hides-nothing", 0o020000, 0)
+    names = {name for _, name in attributes_below(upper)}
+    assert {"trusted.overlay.origin", "trusted.overlay.impure"} <= names
+    assert "system.posix_acl_access" in names
+    mode, modified = (upper / "p/f").stat().st_mode, int((upper / "p").stat().st_mtime)
+    layer, _ = snapshots.seal(KEY, chain)
+    tree = tree_of(tmp_path, layer)
+    shown_there = sorted(str(path.relative_to(tree)) for path in tree.rglob("*"))
+    assert shown_there == ["d", "d/a", "l", "o", "p", "p/f"]
+    allowed = {("p/f", "user.kept"), ("o", OPAQUE_XATTR), ("p", OPAQUE_XATTR)}
+    assert attributes_below(tree) <= allowed
+    assert (tree / "p/f").stat().st_mode == mode
+    assert (tree / "p").stat().st_mtime_ns == modified * 10**9
+    assert "o/1" not in shown(mounted(layer, SnapshotKey("above")))
+
+
+def test_files_named_like_whiteouts_go_the_long_way_to_the_same_layer(snapshots, mounted):
+    root = mounted(None)
+    (root / ".wh.f").write_bytes(b"f")
+    (root / ".wh.d").mkdir(mode=0o700)
+    (root / ".wh.d/below").write_bytes(b"b")
+    (root / "g").write_bytes(b"g")
+    snapshots.unmount(root)
+    layer, _ = snapshots.commit(KEY, None)
+    committed = shown(mounted(layer, SnapshotKey("committed")))
+    snapshots.unmount(root.parent / "mnt-committed")
+    snapshots.remove(SnapshotKey("committed"))
+    snapshots.remove_layer(layer)
+    assert snapshots.seal(KEY, None)[0] == layer
+    assert shown(mounted(layer, SnapshotKey("sealed"))) == committed
+
+
+def test_links_in_a_sealed_tree_lead_nowhere(snapshots, mounted, tmp_path):
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "f").write_bytes(b"secret")
+    os.setxattr(outside, "user.overlay.opaque", b"y")
+    os.utime(outside, (5, 5))
+    os.utime(outside / "f", (5, 5))
+    root = mounted(None)
+    (root / "a").symlink_to(outside)
+    (root / "b").symlink_to(outside / "f")
+    (root / "c").symlink_to("nowhere")
+    os.utime(root / "b", (7, 7.5), follow_symlinks=False)
+    snapshots.unmount(root)
+    chain, stat = snapshots.seal(KEY, None)
+    assert stat.size == 0
+    assert (tree_of(tmp_path, chain) / "b").lstat().st_mtime == 7
+    assert [outside.stat().st_mtime, (outside / "f").stat().st_mtime] == [5, 5]
+    assert os.listxattr(outside) == ["user.overlay.opaque"]
+
+
+def test_a_tree_deeper_than_any_path_cannot_be_sealed(snapshots, mounted, tmp_path):
+    root = mounted(None)
+    descriptor = os.open(root, os.O_RDONLY)
+    for _ in range(3000):
+        os.mkdir("deep", dir_fd=descriptor)
+        below = os.open("deep", os.O_RDONLY, dir_fd=descriptor)
+        os.close(descriptor)
+        descriptor = below
+    os.close(descriptor)
+    snapshots.unmount(root)
+    with pytest.raises(Internal, match="File name too long"):
+        snapshots.seal(KEY, None)
+    for part in ("snapshots", "layers", "tmp"):
+        assert not any((tmp_path / "store" / part).iterdir())
+
+
+SEAL = """
+import os, signal, sys
+from pathlib import Path
+from pinnace.host.snapshots.overlay import OverlaySnapshots
+store, place, count = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+snapshots = OverlaySnapshots(store)
+owner = Path if place == "rename" else os
+real = getattr(owner, place)
+def act(*args, **kwargs):
+    global count
+    count -= 1
+    if not count:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return real(*args, **kwargs)
+setattr(owner, place, act)
+snapshots.seal("active", None)
+"""
+
+
+@pytest.mark.parametrize(
+    ("place", "count", "left"),
+    [
+        ("utime", 3, "snapshot"),
+        ("fsync", 1, "snapshot"),  # layer.json is written
+        ("rename", 1, "snapshot"),
+        ("rename", 2, ""),  # the snapshot is in tmp/
+        ("rename", 3, ""),
+        ("fsync", 2, "layer"),
+        ("rename", 9, "layer"),
+    ],
+)
+def test_a_process_killed_while_sealing_leaves_a_whole_snapshot_or_a_whole_layer(
+    snapshots, mounted, tmp_path, place, count, left
+):
+    root = mounted(None)
+    (root / "d").mkdir()
+    for number in range(5):
+        (root / f"d/{number}").write_bytes(b"%d" % number * 100)
+    snapshots.unmount(root)
+    chain, stat = snapshots.commit(KEY, None)
+    snapshots.remove_layer(chain)
+    command = [sys.executable, "-c", SEAL, str(tmp_path / "store"), place, str(count)]
+    subprocess.run(command, check=False)
+    after = OverlaySnapshots(tmp_path / "store")
+    after.repair([KEY], [chain])
+    assert not any((tmp_path / "store/tmp").iterdir())
+    assert after.has_layer(chain) == (left == "layer")
+    assert (tmp_path / "store/snapshots" / KEY).exists() == (left == "snapshot")
+    if left == "snapshot":
+        assert after.seal(KEY, None) == (chain, stat)
+    if left:
+        out = io.BytesIO()
+        after.export_layer(chain, None, out)
+        assert "sha256:" + hashlib.sha256(out.getvalue()).hexdigest() == stat.diff_id

@@ -187,6 +187,27 @@ class Snapshots(Protocol):
         """
         ...
 
+    def seal(
+        self, key: SnapshotKey, parent: ChainId | None, *, latest_ns: int | None = None
+    ) -> tuple[ChainId, LayerStat]:
+        """Turn the active snapshot into a committed layer, the same one that `commit` makes.
+
+        The snapshot is used up: it is absent afterwards, also when an equal layer was there and
+        when making this one failed. A crash leaves it, or the layer, or (between two renames)
+        neither; never half of one. Nobody may mount it meanwhile.
+
+        Args:
+            key: The snapshot.
+            parent: What it stands on.
+            latest_ns: As for `commit`.
+
+        Raises:
+            Conflict: It is mounted somewhere; it stays.
+            NotFound: It does not exist, or the parent is not committed (then it stays).
+            InvalidParameter: It is over a limit for layers.
+        """
+        ...
+
     def export_layer(self, chain: ChainId, parent: ChainId | None, target: ByteSink) -> None:
         """Write the layer's changes as an uncompressed tar whose digest is the diff id."""
         ...

@@ -17,7 +17,7 @@ from pinnace.contracts.snapshots import (
     StagedLayer,
     Usage,
 )
-from pinnace.errors import AlreadyExists, InvalidParameter, NotFound
+from pinnace.errors import AlreadyExists, Conflict, InvalidParameter, NotFound
 from pinnace.oci.chain import chain_id
 from pinnace.oci.digest import Digest, sha256_digest
 from pinnace.oci.layer import safe_path
@@ -40,7 +40,7 @@ class FakeSnapshots:
 
     Attributes:
         mounts: Snapshot by the directory it is mounted at.
-        pending: What the next `commit` of a snapshot finds, as a tar; nothing by default.
+        pending: What a snapshot's next `commit` or `seal` finds, as a tar; nothing by default.
         pending_changes: What `changes` says of a snapshot; nothing by default.
     """
 
@@ -147,14 +147,22 @@ class FakeSnapshots:
     ) -> tuple[ChainId, LayerStat]:
         """See the contract; the layer is what `pending` holds."""
         self._fail("commit")
+        return self._made(key, parent)
+
+    def seal(
+        self, key: SnapshotKey, parent: ChainId | None, *, latest_ns: int | None = None
+    ) -> tuple[ChainId, LayerStat]:
+        """See the contract; the layer is what `pending` holds."""
         self._parent(key)
-        tar = self.pending.get(key, END_OF_ARCHIVE)
-        stat = LayerStat(
-            sha256_digest(tar), _count(tar)[0], sha256_digest(tar), len(tar), len(tar)
-        )
-        chain = chain_id(parent, stat.diff_id)
-        self._layers.setdefault(chain, _Layer(parent, stat, tar, _count(tar)[1]))
-        return chain, stat
+        if parent is not None:
+            self._layer(parent)
+        if key in self.mounts.values():
+            raise Conflict(f"snapshot is mounted: {key}")
+        try:
+            self._fail("seal")
+            return self._made(key, parent)
+        finally:
+            del self._active[key]
 
     def export_layer(self, chain: ChainId, parent: ChainId | None, target: ByteSink) -> None:
         """See the contract."""
@@ -214,6 +222,16 @@ class FakeSnapshots:
         for chain in lost_layers:
             del self._layers[chain]
         return [f"removed unused {name}" for name in (*lost_keys, *lost_layers)]
+
+    def _made(self, key: SnapshotKey, parent: ChainId | None) -> tuple[ChainId, LayerStat]:
+        self._parent(key)
+        tar = self.pending.get(key, END_OF_ARCHIVE)
+        stat = LayerStat(
+            sha256_digest(tar), _count(tar)[0], sha256_digest(tar), len(tar), len(tar)
+        )
+        chain = chain_id(parent, stat.diff_id)
+        self._layers.setdefault(chain, _Layer(parent, stat, tar, _count(tar)[1]))
+        return chain, stat
 
     def _place(self, parent: ChainId | None, layer: _Layer) -> tuple[ChainId, LayerStat]:
         chain = chain_id(parent, layer.stat.diff_id)

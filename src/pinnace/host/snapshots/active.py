@@ -3,14 +3,16 @@
 import errno
 import os
 import re
+import secrets
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from pinnace.contracts.snapshots import ChainId, SnapshotKey
-from pinnace.errors import AlreadyExists, InvalidParameter, NotFound
+from pinnace.errors import AlreadyExists, Conflict, InvalidParameter, NotFound
 from pinnace.host.snapshots.layers import LayerDirectory
+from pinnace.host.snapshots.tree import remove_tree
 
 _LONGEST_CHAIN_ID = 256
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
@@ -90,6 +92,32 @@ class ActiveDirectory:
     def remove(self, key: SnapshotKey) -> None:
         """Remove a snapshot; no error when it does not exist."""
         self._layers.discard(self.path(key))
+
+    def check_unmounted(self, key: SnapshotKey, part: str) -> None:
+        """Check that the directory `part` of a snapshot is mounted nowhere.
+
+        Raises:
+            Conflict: It is, as a bind mount or as what an overlay writes to.
+        """
+        mounted = f"snapshots/{key}/{part}"
+        table = Path("/proc/self/mountinfo").read_text()
+        if f"{mounted} " in table or f"{mounted}," in table:
+            raise Conflict(f"snapshot is mounted: {key}")
+
+    def take(self, key: SnapshotKey, part: str, target: Path) -> None:
+        """Move the directory `part` of a snapshot to `target`, and remove what else it has.
+
+        The snapshot is gone at the first step, so that a crash never leaves half of one.
+
+        Args:
+            key: The snapshot.
+            part: Name of a directory in it.
+            target: Not there, or an empty directory.
+        """
+        grave = self._tmp / f"removed-{secrets.token_hex(8)}"
+        self.path(key).rename(grave)
+        (grave / part).rename(target)
+        remove_tree(grave)
 
     def repair(self, keys: Iterable[SnapshotKey]) -> list[str]:
         """Remove snapshots not in `keys`."""

@@ -8,7 +8,7 @@ is filled under `tmp/` and renamed, so what has its final name is complete.
 import os
 import secrets
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -208,7 +208,13 @@ class LayerDirectory:
         return _arrival(inflated, size, inodes)
 
     def commit(
-        self, path: Path, arrival: Arrival, parent: ChainId | None, *, opaque: bool = False
+        self,
+        path: Path,
+        arrival: Arrival,
+        parent: ChainId | None,
+        *,
+        opaque: bool = False,
+        place: Callable[[], None] | None = None,
     ) -> tuple[ChainId, LayerStat]:
         """Make the directory `path` a layer on top of `parent`; an equal one is kept instead.
 
@@ -217,6 +223,8 @@ class LayerDirectory:
             arrival: What unpacking it found.
             parent: The layer below.
             opaque: The layer hides everything below it.
+            place: Puts the tree at `diff/`, if it is not there yet; called when nothing but the
+                last renaming is left to do, and not for a layer that is there already.
         """
         stat = arrival.stat
         chain = chain_id(parent, stat.diff_id)
@@ -239,6 +247,8 @@ class LayerDirectory:
         link = self.link(record)
         link.symlink_to(Path("..") / "layers" / final.name / "diff")
         try:
+            if place is not None:
+                place()
             path.rename(final)
         except OSError:
             link.unlink()

@@ -11,6 +11,7 @@ import stat
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 from pinnace.contracts.snapshots import (
@@ -36,6 +37,7 @@ from pinnace.host.snapshots.layers import (
     host_failures,
 )
 from pinnace.host.snapshots.pack import ChunkReader, pack_changes
+from pinnace.host.snapshots.seal import has_mark_names, seal_tree
 from pinnace.host.snapshots.skeleton import make_skeleton
 from pinnace.host.snapshots.staging import StageRecord, StagingDirectory
 from pinnace.host.snapshots.tree import measure
@@ -150,11 +152,22 @@ class OverlaySnapshots:
         self, key: SnapshotKey, parent: ChainId | None, *, latest_ns: int | None = None
     ) -> tuple[ChainId, LayerStat]:
         """See the contract."""
-        upper = self._active.existing(key) / "upper"
-        changes = self._compare(key, parent, contents=True)
-        with directory(upper) as upper_fd:
-            chunks = pack_changes(upper_fd, changes, latest_ns=latest_ns)
-            return self.ingest_layer(parent, ChunkReader(chunks))
+        return self._pack(key, parent, self._compare(key, parent, contents=True), latest_ns)
+
+    def seal(
+        self, key: SnapshotKey, parent: ChainId | None, *, latest_ns: int | None = None
+    ) -> tuple[ChainId, LayerStat]:
+        """See the contract."""
+        self._active.existing(key)
+        self._check_parent(parent)
+        self._active.check_unmounted(key, "upper")
+        try:
+            changes = self._compare(key, parent, contents=True)
+            if has_mark_names(changes):
+                return self._pack(key, parent, changes, latest_ns)
+            return self._seal(key, parent, changes, latest_ns)
+        finally:
+            self._active.remove(key)
 
     def changes(self, key: SnapshotKey, parent: ChainId | None) -> Sequence[Change]:
         """See the contract."""
@@ -233,6 +246,37 @@ class OverlaySnapshots:
         arrived = self._layers.unpack(unpacking, source, rules=rules, limits=self._limits)
         check_arrival(arrived, diff_id=diff_id, digest=digest)
         return StageRecord.of(arrived, opaque=unpacking.opaque, implied=sorted(rules.implicit))
+
+    def _pack(
+        self,
+        key: SnapshotKey,
+        parent: ChainId | None,
+        changes: Sequence[Change],
+        latest_ns: int | None,
+    ) -> tuple[ChainId, LayerStat]:
+        """Make a layer of a copy of the changes."""
+        with directory(self._active.existing(key) / "upper") as upper_fd:
+            chunks = pack_changes(upper_fd, changes, latest_ns=latest_ns)
+            return self.ingest_layer(parent, ChunkReader(chunks))
+
+    def _seal(
+        self,
+        key: SnapshotKey,
+        parent: ChainId | None,
+        changes: Sequence[Change],
+        latest_ns: int | None,
+    ) -> tuple[ChainId, LayerStat]:
+        """Make a layer of the upper directory itself."""
+        with self._layers.stage() as staged, ExitStack() as descriptors:
+            upper_fd = descriptors.enter_context(directory(self._active.path(key) / "upper"))
+            arrival = seal_tree(
+                upper_fd, changes, staged.recipe, limits=self._limits, latest_ns=latest_ns
+            )
+            below = [self._layers.link(record) for _, record in self._layers.stack(parent)]
+            lower = [descriptors.enter_context(directory(path)) for path in below]
+            _inherit(upper_fd, lower, b"")
+            place = partial(self._active.take, key, "upper", staged.diff)
+            return self._layers.commit(staged.path, arrival, parent, place=place)
 
     def _commit(
         self, path: Path, record: StageRecord, parent: ChainId | None

@@ -8,8 +8,9 @@ resolved the start. The same tree gives the same bytes.
 import errno
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 
 from pinnace.contracts.snapshots import Change
 from pinnace.errors import Internal
@@ -41,6 +42,26 @@ _GONE = frozenset((errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO))
 _DELETED = 2
 
 
+@dataclass(frozen=True, slots=True)
+class FileContent:
+    """What a tar has between the header of a regular file and its padding.
+
+    Attributes:
+        path: The file, below the tree's root.
+        size: Bytes in all chunks.
+        chunks: To be used up before the next piece is asked for.
+    """
+
+    path: bytes
+    size: int
+    chunks: Iterator[bytes]
+
+
+Piece = bytes | FileContent
+# Gets each member: a path descriptor, its path, and what the tar says of it.
+Took = Callable[[int, bytes, TarEntry], None]
+
+
 def pack_tree(root_fd: int, path: bytes, *, name: bytes) -> Iterator[bytes]:
     """Yield a tar of what is at `path` and below; members are called `name/...`.
 
@@ -56,7 +77,7 @@ def pack_tree(root_fd: int, path: bytes, *, name: bytes) -> Iterator[bytes]:
     pending = [(path, name)]
     while pending:
         at, called = pending.pop()
-        yield from packer.member(at, called)
+        yield from _flat(packer.member(at, called))
         children = packer.children(at)
         pending += [(_join(at, base), _join(called, base)) for base in reversed(children)]
     yield END_OF_ARCHIVE
@@ -75,29 +96,60 @@ def pack_changes(
     Raises:
         Internal: The tree cannot be read.
     """
-    packer = _Packer(root_fd, whole_seconds=True, latest_ns=latest_ns)
+    yield from _flat(change_pieces(root_fd, changes, latest_ns=latest_ns))
+
+
+def change_pieces(
+    root_fd: int,
+    changes: Iterable[Change],
+    *,
+    latest_ns: int | None = None,
+    took: Took | None = None,
+) -> Iterator[Piece]:
+    """Yield the tar of `pack_changes` in pieces: files' contents by themselves.
+
+    Args:
+        root_fd: The changed tree.
+        changes: What to archive.
+        latest_ns: As there.
+        took: Called with each member that is no deletion, before its first piece.
+
+    Raises:
+        Internal: The tree cannot be read.
+    """
+    packer = _Packer(root_fd, whole_seconds=True, latest_ns=latest_ns, took=took)
     for change in changes:
         path = os.fsencode(change.path).lstrip(b"/")
         if change.kind == _DELETED:
-            above, _, base = path.rpartition(b"/")
-            mark = TarEntry(name=_join(above, WHITEOUT_PREFIX + base), kind=b"0", mode=0)
-            yield entry_header(mark)
+            yield entry_header(TarEntry(name=whiteout_name(path), kind=b"0", mode=0))
         elif not path.rpartition(b"/")[2].startswith(WHITEOUT_PREFIX):
             # A file of that name would delete another one when the layer is unpacked.
             yield from packer.member(path, path)
     yield END_OF_ARCHIVE
 
 
+def whiteout_name(path: bytes) -> bytes:
+    """Return what the member is called that deletes `path`."""
+    above, _, base = path.rpartition(b"/")
+    return _join(above, WHITEOUT_PREFIX + base)
+
+
 class _Packer:
     def __init__(
-        self, root_fd: int, *, whole_seconds: bool = False, latest_ns: int | None = None
+        self,
+        root_fd: int,
+        *,
+        whole_seconds: bool = False,
+        latest_ns: int | None = None,
+        took: Took | None = None,
     ) -> None:
         self._root_fd = root_fd
         self._latest_ns = latest_ns
         self._whole_seconds = whole_seconds
+        self._took = took
         self._links: dict[tuple[int, int], bytes] = {}
 
-    def member(self, path: bytes, name: bytes) -> Iterator[bytes]:
+    def member(self, path: bytes, name: bytes) -> Iterator[Piece]:
         """Yield one member; nothing when it is gone, a socket, or has no name."""
         if not name:
             return
@@ -109,6 +161,8 @@ class _Packer:
                 if kind is None:
                     return  # a socket: nothing would listen on it
                 entry = self._entry(node, status, kind, name)
+                if self._took is not None:
+                    self._took(node, path, entry)
             finally:
                 os.close(node)
             if entry.kind != b"0":
@@ -167,7 +221,7 @@ class _Packer:
             entry.size = status.st_size if kind == b"0" else 0
         return entry
 
-    def _file(self, path: bytes, entry: TarEntry) -> Iterator[bytes]:
+    def _file(self, path: bytes, entry: TarEntry) -> Iterator[Piece]:
         descriptor = self._open(path, _READ)
         try:
             status = os.fstat(descriptor)
@@ -175,12 +229,9 @@ class _Packer:
                 return
             entry.size = status.st_size
             yield entry_header(entry)
-            left = entry.size
-            while left:
-                data = os.read(descriptor, min(left, _CHUNK)) or bytes(min(left, _CHUNK))
-                left -= len(data)
-                yield data
-            yield padding(entry.size)
+            if entry.size:
+                yield FileContent(path, entry.size, _content(descriptor, entry.size))
+                yield padding(entry.size)
         finally:
             os.close(descriptor)
 
@@ -227,6 +278,21 @@ def kept_xattrs(node: int) -> dict[str, bytes]:
             with suppress(OSError):  # removed meanwhile
                 kept[name] = os.getxattr(path, name)
     return kept
+
+
+def _content(descriptor: int, size: int) -> Iterator[bytes]:
+    while size:
+        data = os.read(descriptor, min(size, _CHUNK)) or bytes(min(size, _CHUNK))
+        size -= len(data)
+        yield data
+
+
+def _flat(pieces: Iterable[Piece]) -> Iterator[bytes]:
+    for piece in pieces:
+        if isinstance(piece, bytes):
+            yield piece
+        else:
+            yield from piece.chunks
 
 
 def _join(above: bytes, base: bytes) -> bytes:

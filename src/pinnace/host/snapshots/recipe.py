@@ -54,6 +54,7 @@ class RecipeWriter:
 
     def __init__(self, target: BinaryIO) -> None:
         """Write to `target`, which stays the caller's to close."""
+        self._target = target
         self._out = zstandard.ZstdCompressor(level=_LEVEL).stream_writer(target, closefd=False)
         self._raw = bytearray()
         self._records = bytearray()  # finished ones: compressing many at a time is cheaper
@@ -75,10 +76,11 @@ class RecipeWriter:
         self._records += _MOVED + struct.pack("<II", number, len(path)) + path
 
     def close(self) -> None:
-        """Finish the frame."""
+        """Finish the frame; it is in the file then, not in a buffer of this process."""
         self._flush()
         self._out.write(self._records)
         self._out.close()  # type: ignore[no-untyped-call] # zstandard's stubs forget it
+        self._target.flush()
 
     def _flush(self) -> None:
         if self._raw:

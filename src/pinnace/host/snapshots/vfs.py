@@ -134,6 +134,19 @@ class VfsSnapshots:
             chunks = pack_changes(root_fd, changes, latest_ns=latest_ns)
             return self.ingest_layer(parent, ChunkReader(chunks))
 
+    def seal(
+        self, key: SnapshotKey, parent: ChainId | None, *, latest_ns: int | None = None
+    ) -> tuple[ChainId, LayerStat]:
+        """See the contract; a layer is a copy here all the same."""
+        self._active.existing(key)
+        if parent is not None:
+            self._layers.read(parent)
+        self._active.check_unmounted(key, "root")
+        try:
+            return self.commit(key, parent, latest_ns=latest_ns)
+        finally:
+            self._active.remove(key)
+
     def export_layer(self, chain: ChainId, parent: ChainId | None, target: ByteSink) -> None:
         """See the contract."""
         self._layers.export(chain, target)
