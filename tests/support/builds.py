@@ -6,6 +6,7 @@ import asyncio
 import io
 import signal as signals
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from pinnace.errors import PinnaceError
     from pinnace.model.create import CreateParams
     from pinnace.model.image import ImageRecord
+    from pinnace.model.record import ContainerId
 
 BASE = tar_of(file("base", b"base"))
 
@@ -125,6 +127,13 @@ class StepHost:
         self.present.pop(ref, None)
         self._waiters.removed(ref, WaitResult(0))
 
+    @asynccontextmanager
+    async def hold(self, container_id: ContainerId) -> AsyncIterator[bool]:
+        await self._enter("hold")
+        self._get(container_id)
+        task = self._world.monitor.tasks.get(container_id)
+        yield task is None or task.exit is not None
+
     async def follow(self) -> None:
         """Tell of exits; to be run beside everything."""
         async for ended in self._world.monitor.exits():
@@ -175,7 +184,7 @@ class BuildWorld:
             host=HOST,
         )
         self.library = ImageLibrary(parts, ImageState())
-        self.steps = StepContainers(self.host, self.monitor, self.cache)
+        self.steps = StepContainers(self.host, self.host, self.monitor, self.cache)
         self.mounts = StepMounts(
             files=self.files, snapshots=self.snapshots, cache=self.cache, offload=self.offload
         )

@@ -132,10 +132,10 @@ async def test_a_build_that_never_begins_leaves_nothing(world, archive):
 FAILURES = [
     *[("files", verb) for verb in ("receive", "read", "take_files", "apply", "tree")],
     *[("files", verb) for verb in ("open_source", "cache_directory", "remove_stubs")],
-    *[("host", verb) for verb in ("create", "start", "wait")],
+    *[("host", verb) for verb in ("create", "start", "wait", "hold")],
     *[("monitor", verb) for verb in ("attach", "create", "start")],
     *[("cache", verb) for verb in ("add_container", "directories", "put_directory", "put")],
-    *[("snapshots", verb) for verb in ("prepare", "commit", "mount")],
+    *[("snapshots", verb) for verb in ("prepare", "seal", "mount")],
     ("store", "apply"),
 ]
 

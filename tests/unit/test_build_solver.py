@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from tests.support.archives import file, tar_of
@@ -12,6 +13,7 @@ from tests.support.builds import BuildWorld
 from tests.support.suspensions import cancelled_everywhere
 
 from pinnace.contracts.build_files import CopyJob, DirectoryJob, Origin, Selection
+from pinnace.contracts.bundles import snapshot_key
 from pinnace.engine.builds.faults import CommandFailed
 from pinnace.engine.builds.graph import Copying, Execution, Making, StepMount, Vertex
 from pinnace.engine.builds.output import StageOutput
@@ -134,13 +136,13 @@ async def test_a_command_that_fails_tells_its_code_and_leaves_its_container_unle
 FAILURES = [
     *[("files", "apply", kind) for kind in ("copying", "making")],
     *[("files", verb, "execution") for verb in ("open_source", "cache_directory")],
-    *[("host", verb, "execution") for verb in ("create", "start", "wait")],
+    *[("host", verb, "execution") for verb in ("create", "start", "wait", "hold")],
     *[("monitor", verb, "execution") for verb in ("attach", "create", "start")],
     *[
         ("cache", verb, "execution")
         for verb in ("add_container", "directories", "put_directory", "put")
     ],
-    *[("snapshots", "commit", kind) for kind in ("execution", "copying", "making")],
+    *[("snapshots", "seal", kind) for kind in ("execution", "copying", "making")],
     *[("store", "apply", kind) for kind in KINDS],
     *[("cache", "put", kind) for kind in KINDS],
 ]
@@ -157,6 +159,34 @@ async def test_nothing_remains_when_a_step_fails(world, part, verb, kind):
     await assert_nothing_left(world, images=2 if done else 1)
     await solved(world, a_vertex(world, kind))
     await assert_nothing_left(world, images=3 if done else 2)
+
+
+@pytest.mark.parametrize("kind", ["execution", "copying", "making"])
+async def test_the_files_of_a_step_become_its_layer(world, kind):
+    world.snapshots.fail_next("commit", AssertionError())
+    await solved(world, a_vertex(world, kind))
+    await assert_nothing_left(world, images=2)
+
+
+async def test_the_container_that_stays_keeps_its_files(world):
+    world.snapshots.fail_next("seal", AssertionError())
+    built = await solved(world, a_vertex(world), StepPolicy(remove=False))
+    (container,) = world.host.present
+    assert world.snapshots.active == {snapshot_key(container)}
+    assert len(built.layers) == 2
+
+
+async def test_files_that_are_still_mounted_are_copied(world):
+    def mounted(words):
+        (container,) = world.host.present
+        world.snapshots.mounts[Path("/elsewhere")] = snapshot_key(container)
+        return Program([], 0)
+
+    world.host.program = mounted
+    built = await solved(world, a_vertex(world))
+    assert len(built.layers) == 2
+    world.snapshots.unmount(Path("/elsewhere"))
+    await assert_nothing_left(world, images=2)
 
 
 async def test_a_container_that_cannot_be_removed_stays_noted_for_the_next_start(world):

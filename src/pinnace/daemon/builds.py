@@ -9,7 +9,7 @@ from pinnace.contracts.monitor import Monitor
 from pinnace.contracts.registry import ANONYMOUS, Credentials
 from pinnace.contracts.repositories import Repositories
 from pinnace.contracts.snapshots import Snapshots
-from pinnace.engine.builds.containers import StepContainers
+from pinnace.engine.builds.containers import Rest, StepContainers
 from pinnace.engine.builds.memo import SelectionMemo
 from pinnace.engine.builds.mounting import StepMounts
 from pinnace.engine.builds.perform import StepPerformer
@@ -33,6 +33,7 @@ def build_service(
     files: BuildFiles,
     snapshots: Snapshots,
     containers: ContainerService,
+    rest: Rest,
     images: ImageService,
     monitor: Monitor,
     downloads: Downloads,
@@ -47,6 +48,7 @@ def build_service(
         files: Contexts and the roots of steps.
         snapshots: Holds the layers.
         containers: Runs the commands of steps.
+        rest: Holds their containers while they become layers.
         images: Base images and results.
         monitor: Gives the output of steps.
         downloads: Fetches what ADD and `remote` name.
@@ -56,7 +58,7 @@ def build_service(
     """
     cache = SqliteBuildCache(database)
     mounts = StepMounts(files=files, snapshots=snapshots, cache=cache, offload=offload)
-    steps = StepContainers(containers, monitor, cache)
+    steps = StepContainers(containers, rest, monitor, cache)
     performer = StepPerformer(
         files=files, snapshots=snapshots, containers=steps, mounts=mounts, offload=offload
     )

@@ -36,6 +36,7 @@ from pinnace.engine.containers.health import ExecProber, HealthService
 from pinnace.engine.containers.keeper import Keeper
 from pinnace.engine.containers.logs import LogService
 from pinnace.engine.containers.registry import ContainerRegistry
+from pinnace.engine.containers.rest import ContainerRest
 from pinnace.engine.containers.runner import Runner, RunnerParts
 from pinnace.engine.containers.security_options import wanted_seccomp
 from pinnace.engine.containers.service import ContainerService
@@ -273,7 +274,13 @@ def _services(
         exec_ids=execs.ids_of,
     )
     engine = _engine(
-        host, containers, execs=execs, images=images, volumes=volumes, networks=networks
+        host,
+        containers,
+        rest=ContainerRest(registry, runner, locks),
+        execs=execs,
+        images=images,
+        volumes=volumes,
+        networks=networks,
     )
     return Daemon(
         config=host.config,
@@ -301,6 +308,7 @@ def _engine(
     host: _Host,
     containers: ContainerService,
     *,
+    rest: ContainerRest,
     execs: ExecService,
     images: ImageService,
     volumes: VolumeService,
@@ -315,6 +323,7 @@ def _engine(
         files=host.build_files,
         snapshots=host.snapshots,
         containers=containers,
+        rest=rest,
         images=images,
         monitor=monitor,
         downloads=downloads(host.config),

@@ -6,6 +6,7 @@ import logging
 import secrets
 import socket
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -48,6 +49,14 @@ class Containers(Protocol):
         ...
 
 
+class Rest(Protocol):
+    """Holds containers that have ended; see `ContainerRest`."""
+
+    def hold(self, container_id: ContainerId) -> AbstractAsyncContextManager[bool]:
+        """Keep one at rest, for the time of a `with` block."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Ended:
     """How a step's container ended."""
@@ -59,8 +68,11 @@ class Ended:
 class StepContainers:
     """Runs the containers of steps."""
 
-    def __init__(self, containers: Containers, monitor: Monitor, cache: BuildCache) -> None:
+    def __init__(
+        self, containers: Containers, rest: Rest, monitor: Monitor, cache: BuildCache
+    ) -> None:
         self._containers = containers
+        self._rest = rest
         self._monitor = monitor
         self._cache = cache
 
@@ -113,6 +125,10 @@ class StepContainers:
             finally:
                 await _let_go(reading, attachment)
         return Ended(container, result.status_code)
+
+    def at_rest(self, container: ContainerId) -> AbstractAsyncContextManager[bool]:
+        """Keep an ended container from running again; see `ContainerRest.hold`."""
+        return self._rest.hold(container)
 
     async def remove(self, container: ContainerId) -> None:
         """Remove a container with its volumes, running or not."""

@@ -2,7 +2,8 @@
 
 import asyncio
 import secrets
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 
 from msgspec.structs import replace
 
@@ -58,6 +59,17 @@ class StepPerformer:
                 return await self._write(parent, jobs)
             case Making(job=job):
                 return await self._write(parent, [job])
+
+    @asynccontextmanager
+    async def release(self, performed: Performed, policy: StepPolicy) -> AsyncIterator[bool]:
+        """See the protocol; a container that stays keeps its files."""
+        if not performed.container:
+            yield True
+        elif not policy.remove:
+            yield False
+        else:
+            async with self._containers.at_rest(ContainerId(performed.container)) as is_at_rest:
+                yield is_at_rest
 
     async def clear(self, performed: Performed, out: StepListener, policy: StepPolicy) -> None:
         """See the protocol."""

@@ -6,7 +6,7 @@ several, are done once.
 
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, suppress
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -21,7 +21,7 @@ from pinnace.engine.images.parts import Offload
 from pinnace.engine.images.records import format_time
 from pinnace.engine.images.together import to_its_end
 from pinnace.engine.locks import Locks
-from pinnace.errors import ImageNotFound
+from pinnace.errors import Conflict, ImageNotFound
 from pinnace.model.image import ImageLayer, ImageRecord
 from pinnace.model.record import ImageId
 from pinnace.oci.chain import ChainId
@@ -54,6 +54,12 @@ class Performer(Protocol):
         Raises:
             PinnaceError: It failed; nothing remains but, if the policy says so, its container.
         """
+        ...
+
+    def release(
+        self, performed: Performed, policy: "StepPolicy"
+    ) -> AbstractAsyncContextManager[bool]:
+        """Tell, for the time of a `with` block, whether the snapshot may be used up."""
         ...
 
     async def clear(self, performed: Performed, out: StepListener, policy: "StepPolicy") -> None:
@@ -190,30 +196,35 @@ class Solver:
     ) -> Built:
         operation, parent = vertex.operation, vertex.parent
         if operation is None:
-            return await to_its_end(self._keep(key, vertex, Performed(None)))
+            return await to_its_end(self._keep(key, vertex, Performed(None), policy))
         with self.hold(parent):
             performed = await self._performer.perform(operation, parent, out, policy)
             try:
-                return await to_its_end(self._keep(key, vertex, performed))
+                return await to_its_end(self._keep(key, vertex, performed, policy))
             finally:
                 await self._performer.clear(performed, out, policy)
 
-    async def _keep(self, key: str | None, vertex: Vertex, performed: Performed) -> Built:
+    async def _keep(
+        self, key: str | None, vertex: Vertex, performed: Performed, policy: StepPolicy
+    ) -> Built:
         """Make an image of what was done and remember it; not to be left half-way."""
-        built = await self._commit_changes(vertex, performed)
+        built = await self._commit_changes(vertex, performed, policy)
         if key is not None:
             await self._remember(key, vertex, built)
         return built
 
-    async def _commit_changes(self, vertex: Vertex, performed: Performed) -> Built:
+    async def _commit_changes(
+        self, vertex: Vertex, performed: Performed, policy: StepPolicy
+    ) -> Built:
         if performed.snapshot is None:
             return await self._commit(vertex, None, container=performed.container)
         key, top, latest_ns = performed.snapshot, vertex.parent.top, vertex.created_ns
         try:
             with self._library.leases.hold_all():
-                chain, stat = await self._offload(
-                    lambda: self._snapshots.commit(key, top, latest_ns=latest_ns)
-                )
+                async with self._performer.release(performed, policy) as is_free:
+                    chain, stat = await self._offload(
+                        lambda: self._make_layer(key, top, latest_ns, is_free=is_free)
+                    )
                 self._unused.add(chain)
                 layer = _layer(chain, stat)
                 built = await self._commit(vertex, layer, container=performed.container)
@@ -234,6 +245,14 @@ class Solver:
         await self._library.collect(unused)
         left = await self._offload(lambda: set(filter(self._snapshots.has_layer, unused)))
         self._unused.difference_update(set(unused) - left, self._library.catalog.chains())
+
+    def _make_layer(
+        self, key: SnapshotKey, top: ChainId | None, latest_ns: int | None, *, is_free: bool
+    ) -> tuple[ChainId, LayerStat]:
+        if is_free:
+            with suppress(Conflict):  # unmounting has failed
+                return self._snapshots.seal(key, top, latest_ns=latest_ns)
+        return self._snapshots.commit(key, top, latest_ns=latest_ns)
 
     async def _commit(
         self,

@@ -34,7 +34,7 @@ from pinnace.engine.containers.preparation import (
 )
 from pinnace.engine.containers.registry import ContainerRegistry
 from pinnace.engine.containers.resources import block_paths, runtime_resources
-from pinnace.errors import PinnaceError, RuntimeFailure
+from pinnace.errors import NotFound, PinnaceError, RuntimeFailure
 from pinnace.model.container import Container, DriverData
 from pinnace.model.endpoint import EndpointSettings, PortMap
 from pinnace.model.record import ContainerId, ImageId
@@ -449,7 +449,10 @@ class Runner:
         parts = self._parts
 
         def measure() -> tuple[int, int]:
-            own = parts.snapshots.usage(snapshot_key(container.id)).size
+            try:
+                own = parts.snapshots.usage(snapshot_key(container.id)).size
+            except NotFound:
+                own = 0  # a build step's files became a layer; the container goes next
             return own, own + parts.image_size(container.image_id)
 
         return await parts.offload(measure)
