@@ -110,6 +110,33 @@ def test_a_step_that_was_done_is_not_done_again(engine):
     assert image_of(build(engine, files, "nocache=1")) != image_of(first)
 
 
+def test_what_a_command_wrote_becomes_the_layer_without_being_copied(engine):
+    files = {"Dockerfile": b"FROM busybox\nRUN echo made > /made && ls -i /made\n"}
+    messages = build(engine, files, "nocache=1&rm=1")
+    image = engine.request("GET", f"/images/{image_of(messages)}/json").json()
+    made = Path(image["GraphDriver"]["Data"]["UpperDir"], "made")
+    assert made.read_bytes() == b"made\n"
+    assert f"{made.stat().st_ino} /made" in text_of(messages)
+    assert not left_of_builds(engine)
+
+
+def test_a_container_that_stays_keeps_the_files_that_became_a_layer(engine):
+    files = {"Dockerfile": b"FROM busybox\nRUN test ! -e /made && touch /made\n"}
+    image = image_of(build(engine, files, "nocache=1&rm=0"))
+    (container,) = containers(engine)
+    path = f"/containers/{container['Id']}"
+    try:
+        changes = engine.request("GET", f"{path}/changes").json()
+        assert changes == [{"Path": "/made", "Kind": 1}]
+        engine.request("POST", f"{path}/start")
+        ended = engine.request("POST", f"{path}/wait?condition=not-running").json()
+        assert ended["StatusCode"] == 1
+    finally:
+        engine.request("DELETE", f"{path}?force=1")
+    again = {"Dockerfile": f"FROM {image}\nRUN test -e /made\n".encode()}
+    image_of(build(engine, again, "nocache=1"))
+
+
 def test_a_context_of_one_small_file_is_taken_in_and_then_cached(engine, tmp_path):
     (tmp_path / "Dockerfile").write_text(
         "FROM busybox\nCOPY Dockerfile /\nRUN test -s /Dockerfile\n"

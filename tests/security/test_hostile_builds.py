@@ -142,6 +142,12 @@ CONTEXTS = (
            members=(_file("etc/.wh..wh..opq", b""),), error=None, lacks=("- etc/passwd",)),
     Attack(name="9-whiteout-device", dockerfile=FROM + "COPY . /\n", members=(
         Member("etc/passwd", kind=tarfile.CHRTYPE),), error=None, lacks=("- etc/passwd",)),
+    Attack(name="9-run-leaves-links", dockerfile=FROM + "RUN mkdir /w && cd /w && echo c > c && "
+           "ln -s {secret} l && ln -s {directory} m && ln -s / n && ln c o && mkfifo p\n",
+           has=("w/l l", "w/m l", "w/n l", "w/o f", "w/p")),
+    Attack(name="9-run-leaves-marks", dockerfile=FROM + "RUN mkdir /w /w/.wh.d && cd /w && "
+           "touch .wh.a .wh..wh..opq .wh.d/b c /etc/.wh.passwd && ln -s {directory} .wh.l\n",
+           has=("w/c f",), lacks=("w/.wh.a", "w/.wh.l", "opq", "passwd")),
     Attack(name="9-memory-device", dockerfile=FROM + "COPY m /m\nRUN cat /m\n", members=(
         Member("m", kind=tarfile.CHRTYPE, device=(1, 1)),), error="non-zero code"),
     Attack(name="10-dockerfile-is-a-fifo", dockerfile="", members=(
