@@ -474,6 +474,17 @@ def exported(snapshots, chain, parent):
     return out.getvalue()
 
 
+@pytest.mark.parametrize("make", ["commit", "seal"])
+def test_attributes_whose_names_a_tar_cannot_hold_are_left_out(snapshots, mounted, make):
+    root = mounted(None)
+    (root / "f").touch()
+    for name in (b"user.\xff", b"user.a=b", b"user.a b", b"user.fine"):
+        os.setxattr(root / "f", name, b"value")
+    snapshots.unmount(root)
+    layer, _ = getattr(snapshots, make)(KEY, None)
+    assert os.listxattr(mounted(layer, SnapshotKey("above")) / "f") == ["user.fine"]
+
+
 LATEST_NS = 2_000_000_000_500_000_000
 
 

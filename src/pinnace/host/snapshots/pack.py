@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pinnace.contracts.snapshots import Change
 from pinnace.errors import Internal
 from pinnace.host.kernel.paths import open_in_root
-from pinnace.oci.layer import WHITEOUT_PREFIX
+from pinnace.oci.layer import WHITEOUT_PREFIX, is_kept_xattr
 from pinnace.oci.tar_reader import (
     BLOCK_DEVICE,
     CHAR_DEVICE,
@@ -40,6 +40,7 @@ _KINDS = {
 }
 _GONE = frozenset((errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO))
 _DELETED = 2
+_CAPABILITIES = frozenset({"security.capability"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,7 +263,10 @@ class ChunkReader:
 
 
 def kept_xattrs(node: int) -> dict[str, bytes]:
-    """Return what a layer keeps of the file `node`: capabilities and user attributes."""
+    """Return what a layer keeps of the file `node`: capabilities and user attributes.
+
+    Names that a tar cannot hold, or that unpacking it would drop, are left out.
+    """
     path = f"/proc/self/fd/{node}"
     try:
         names = os.listxattr(path)
@@ -272,9 +276,8 @@ def kept_xattrs(node: int) -> dict[str, bytes]:
         raise
     kept = {}
     for name in sorted(names):
-        if name == "security.capability" or (
-            name.startswith("user.") and not name.startswith("user.overlay.")
-        ):
+        # In a header `=` ends the name.
+        if is_kept_xattr(name, _CAPABILITIES) and "=" not in name:
             with suppress(OSError):  # removed meanwhile
                 kept[name] = os.getxattr(path, name)
     return kept
