@@ -7,6 +7,7 @@ import io
 import json
 import re
 import socket
+import subprocess
 import tarfile
 import threading
 import time
@@ -117,6 +118,30 @@ def test_what_a_command_wrote_becomes_the_layer_without_being_copied(engine):
     made = Path(image["GraphDriver"]["Data"]["UpperDir"], "made")
     assert made.read_bytes() == b"made\n"
     assert f"{made.stat().st_ino} /made" in text_of(messages)
+    assert not left_of_builds(engine)
+
+
+def test_files_that_somebody_has_mounted_are_copied_into_the_layer(engine, tmp_path):
+    files = {
+        "Dockerfile": b"FROM busybox\nRUN echo made > /made && ls -i /made && "
+        b"while ! test -e /seen; do sleep 0.1; done\n"
+    }
+    connection = request(engine, files, "nocache=1&rm=1")
+    bundles, view = engine.root / "exec" / "bundles", tmp_path / "view"
+    view.mkdir()
+    until(lambda: list(bundles.glob("*/rootfs/made")), "the command runs")
+    (root,) = bundles.glob("*/rootfs")
+    subprocess.run(["mount", "--bind", str(root), str(view)], check=True)
+    try:
+        (root / "seen").touch()
+        messages = [json.loads(line) for line in connection.getresponse().read().splitlines()]
+        image = engine.request("GET", f"/images/{image_of(messages)}/json").json()
+        made = Path(image["GraphDriver"]["Data"]["UpperDir"], "made")
+        assert made.read_bytes() == b"made\n"
+        assert f"{made.stat().st_ino} /made" not in text_of(messages)
+    finally:
+        connection.close()
+        subprocess.run(["umount", str(view)], check=True)
     assert not left_of_builds(engine)
 
 
