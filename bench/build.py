@@ -1,4 +1,7 @@
-"""Builds with the classic protocol: ten steps, cold and cached, and contexts of 20,000 files.
+"""Builds: ten steps, cold and cached, and contexts of 20,000 files.
+
+Over the API against dockerd's classic builder; the ten steps also through the command line of
+Debian's docker.io, which has BuildKit's client in it, against dockerd's BuildKit.
 
 python bench/build.py [runs]
 """
@@ -6,11 +9,17 @@ python bench/build.py [runs]
 from __future__ import annotations
 
 import io
+import os
+import subprocess
 import tarfile
 from functools import partial
+from typing import TYPE_CHECKING
 
 from bench._pair import IMAGE, Engine, both, compare, paired, report, runs_from_arguments
 from tests.support.engine import UnixConnection
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 TEN_STEPS = f"""FROM {IMAGE}
 ENV A=1
@@ -25,6 +34,8 @@ RUN echo 5 > /5
 CMD ["x"]
 """
 FILES = 20_000
+# Later ones need a plugin for BuildKit, which Debian does not have.
+CLI = "/usr/bin/docker"
 
 
 def context_of(files: dict[str, bytes]) -> bytes:
@@ -55,9 +66,22 @@ def build(engine: Engine, context: bytes, query: str = "") -> None:
         raise RuntimeError(f"{engine.name} did not build: {answer[-500:]!r}")
 
 
+def build_by_cli(engine: Engine, directory: Path, *options: str, buildkit: bool = False) -> None:
+    """Build with the command line; raise if it fails."""
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(engine.root),
+        "DOCKER_HOST": f"unix://{engine.socket}",
+        "DOCKER_BUILDKIT": "1" if buildkit else "0",
+    }
+    command = [CLI, "build", "--quiet", *options, str(directory)]
+    subprocess.run(command, env=environment, check=True, capture_output=True, timeout=600)
+
+
 def main() -> None:
     runs = runs_from_arguments(5)
-    steps = context_of({"Dockerfile": TEN_STEPS.encode(), "a": b"a" * 1000, "b": b"b" * 1000})
+    inputs = {"Dockerfile": TEN_STEPS.encode(), "a": b"a" * 1000, "b": b"b" * 1000}
+    steps = context_of(inputs)
     files = {f"d{n // 100}/f{n}": b"content %d\n" % n * 20 for n in range(FILES)}
     many = context_of({"Dockerfile": f"FROM {IMAGE}\nCOPY . /x\n".encode(), **files})
     with both() as engines:
@@ -71,11 +95,28 @@ def main() -> None:
         cached = paired(sides(steps), 3 * runs)
         taken_in = paired(sides(many), max(1, runs // 2))
         copied = paired(sides(many, "nocache=1"), max(1, runs // 2), warm_up=0)
+
+        directory = engines["pinnace"].root / "context"
+        directory.mkdir()
+        for name, content in inputs.items():
+            (directory / name).write_bytes(content)
+
+        def by_cli(*options: str) -> dict[str, partial[None]]:
+            theirs = partial(build_by_cli, engines["dockerd"], directory, *options, buildkit=True)
+            return {
+                "pinnace": partial(build_by_cli, engines["pinnace"], directory, *options),
+                "BuildKit": theirs,
+            }
+
+        kit_cold = paired(by_cli("--no-cache"), runs)
+        kit_cached = paired(by_cli(), 3 * runs)
     rows = [
         compare("10 steps, cold", "ms", cold, target=0.4, scale=1000),
         compare("10 steps, cached", "ms", cached, target=0.5, scale=1000),
         compare("20,000 files, cached", "ms", taken_in, target=0.5, scale=1000),
         compare("20,000 files, cold", "ms", copied, target=0.5, scale=1000),
+        compare("10 steps, cold", "ms", kit_cold, target=0.4, against="BuildKit", scale=1000),
+        compare("10 steps, cached", "ms", kit_cached, target=0.5, against="BuildKit", scale=1000),
     ]
     report("build", rows)
     ours = sorted(cached["pinnace"])
