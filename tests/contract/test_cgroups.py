@@ -15,7 +15,7 @@ from pinnace.engine.containers.cgroup_plan import cgroup_plan, update_writes
 from pinnace.engine.containers.devices import DEFAULT_RULES
 from pinnace.engine.containers.resources import runtime_resources
 from pinnace.errors import InvalidParameter, NotFound
-from pinnace.host.runtime.cgroup import KernelCgroups, mount_missing_hierarchies
+from pinnace.host.runtime.cgroup import KernelCgroups, mount_missing_hierarchies, remove_empty
 from pinnace.host.runtime.facts import host_layout
 from pinnace.model.container import HostConfig
 from pinnace.testing.control import FakeCgroups
@@ -169,6 +169,25 @@ def test_a_failed_create_leaves_no_directory(bench):
         bench.groups.create(bench.plan)
     assert bench.groups.pids(bench.plan) == []
     assert not any(Path(each).exists() for each in bench.plan.directories)
+
+
+def test_a_parent_goes_when_nothing_is_in_it():
+    mount_missing_hierarchies()
+    layout, parent = host_layout(), f"/pnt-{secrets.token_hex(8)}"
+    groups = KernelCgroups()
+    plans = [
+        cgroup_plan(f"{parent}/{name}", runtime_resources(HostConfig(), DEFAULT_RULES, {}), layout)
+        for name in ("a", "b")
+    ]
+    for plan in plans:
+        groups.create(plan)
+    for plan in plans:
+        remove_empty(layout, parent)  # busy
+        assert all(Path(directory).exists() for directory in plan.directories)
+        groups.remove(plan)
+    remove_empty(layout, parent)
+    remove_empty(layout, parent)  # gone
+    assert not any(Path(place + parent).exists() for place in layout.hierarchies.values())
 
 
 @pytest.mark.parametrize("stands", [False, True])

@@ -23,9 +23,12 @@ from pinnace.daemon.config import Config, load
 from pinnace.daemon.notify import notify
 from pinnace.daemon.roots import lock_root, make_roots, write_pid
 from pinnace.daemon.upkeep import keep_images
+from pinnace.engine.containers.spec import DEFAULT_CGROUP_PARENT
 from pinnace.errors import Internal, PinnaceError
 from pinnace.host.process import use_pidfds
+from pinnace.host.runtime.cgroup import remove_empty
 from pinnace.host.runtime.crun import release_copies
+from pinnace.host.runtime.facts import host_layout
 from pinnace.version import __version__
 
 log = logging.getLogger("pinnace.daemon")
@@ -162,6 +165,7 @@ async def _shut_down(daemon: Daemon, listeners: Sequence[Listener], app: Api) ->
     await daemon.monitor.close()
     if not any(container.state.status in _LIVE for container in daemon.registry):
         release_copies(Path(daemon.config.exec_root))
+        remove_empty(host_layout(), DEFAULT_CGROUP_PARENT)
 
 
 async def _follow_exits(daemon: Daemon) -> None:

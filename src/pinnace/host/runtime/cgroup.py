@@ -3,6 +3,7 @@
 Sources: Linux Documentation/admin-guide/cgroup-v1/ and cgroup-v2.rst.
 """
 
+import contextlib
 import errno
 import logging
 import os
@@ -207,6 +208,18 @@ class KernelCgroups:
         for plan in plans:
             self.kill(plan)
             self.remove(plan)
+
+
+def remove_empty(layout: CgroupLayout, path: str) -> None:
+    """Remove a group, which starts make when they need it, wherever nothing is in it.
+
+    Args:
+        layout: The host's hierarchies.
+        path: The group below each of them, absolute.
+    """
+    for place in {*layout.hierarchies.values(), layout.unified} - {""}:
+        with contextlib.suppress(OSError):  # in use by somebody, or not there
+            os.rmdir(place + path)  # noqa: PTH106
 
 
 def _make(directory: str) -> None:
