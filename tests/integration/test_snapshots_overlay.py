@@ -55,6 +55,17 @@ def shown(root):
     return sorted({str(path.relative_to(root)) for path in root.rglob("*")} - places)
 
 
+def make_too_deep(root):
+    """Make directories below `root` that no path is long enough for."""
+    descriptor = os.open(root, os.O_RDONLY)
+    for _ in range(3000):
+        os.mkdir("deep", dir_fd=descriptor)
+        below = os.open("deep", os.O_RDONLY, dir_fd=descriptor)
+        os.close(descriptor)
+        descriptor = below
+    os.close(descriptor)
+
+
 def test_every_root_filesystem_has_the_places_that_mounts_need(snapshots, mounted):
     chain, _ = snapshots.ingest_layer(
         None, io.BytesIO(tar_of(folder("etc", mode=0o700), file("etc/hosts", b"own")))
@@ -182,13 +193,7 @@ def test_a_storage_path_with_separators_in_it_works(tmp_path, layers):
 
 def test_a_tree_deeper_than_any_path_can_be_removed(snapshots, mounted):
     root = mounted(None)
-    descriptor = os.open(root, os.O_RDONLY)
-    for _ in range(3000):
-        os.mkdir("deep", dir_fd=descriptor)
-        below = os.open("deep", os.O_RDONLY, dir_fd=descriptor)
-        os.close(descriptor)
-        descriptor = below
-    os.close(descriptor)
+    make_too_deep(root)
     snapshots.usage(KEY)
     with pytest.raises(Internal, match="File name too long"):
         snapshots.commit(KEY, None)
@@ -354,13 +359,7 @@ def test_links_in_a_sealed_tree_lead_nowhere(snapshots, mounted, tmp_path):
 
 def test_a_tree_deeper_than_any_path_cannot_be_sealed(snapshots, mounted, tmp_path):
     root = mounted(None)
-    descriptor = os.open(root, os.O_RDONLY)
-    for _ in range(3000):
-        os.mkdir("deep", dir_fd=descriptor)
-        below = os.open("deep", os.O_RDONLY, dir_fd=descriptor)
-        os.close(descriptor)
-        descriptor = below
-    os.close(descriptor)
+    make_too_deep(root)
     snapshots.unmount(root)
     with pytest.raises(Internal, match="File name too long"):
         snapshots.seal(KEY, None)

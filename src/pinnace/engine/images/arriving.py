@@ -14,6 +14,7 @@ from pinnace.contracts.snapshots import ByteSource, LayerStat, Snapshots
 from pinnace.engine.images.bridge import Message
 from pinnace.engine.images.leases import Leases
 from pinnace.engine.images.progress import Meter
+from pinnace.engine.images.twins import stage_twin
 from pinnace.errors import InvalidParameter, NotFound, Unavailable
 from pinnace.oci.chain import ChainId
 from pinnace.oci.digest import Digest
@@ -117,13 +118,8 @@ class ArrivingLayers:
         twin = self._placed.get(diff_id) or self._known.get(diff_id)
         if twin is None:
             raise Unavailable(f"layer {diff_id} is being pulled or loaded; please try again")
-        snapshots = self._snapshots
-        with (
-            self._leases.hold([twin]),
-            self._content.spool(lambda sink: snapshots.export_layer(twin, None, sink)) as spooled,
-        ):
-            spooled.file.seek(0)
-            snapshots.stage_layer(spooled.file, diff_id=diff_id)
+        with self._leases.hold([twin]):
+            stage_twin(self._snapshots, self._content, twin, diff_id)
 
 
 class Metered:

@@ -15,6 +15,7 @@ from pinnace.engine.images.library import ImageLibrary
 from pinnace.engine.images.parts import ImageParts
 from pinnace.engine.images.progress import counted, step
 from pinnace.engine.images.together import to_its_end, together
+from pinnace.engine.images.twins import stage_twin
 from pinnace.engine.locks import Locks
 from pinnace.errors import InvalidParameter, NotFound
 from pinnace.model.image import ImageLayer
@@ -143,15 +144,11 @@ class LayerPuller:
         if twin is None:
             return False
         content, snapshots = self._parts.content, self._parts.snapshots
-
-        def copy() -> None:
-            with content.spool(lambda sink: snapshots.export_layer(twin, None, sink)) as spooled:
-                spooled.file.seek(0)
-                snapshots.stage_layer(spooled.file, diff_id=diff_id)
-
         with self._library.leases.hold([twin]):
             try:
-                await to_its_end(self._parts.transfer(copy))
+                await to_its_end(
+                    self._parts.transfer(lambda: stage_twin(snapshots, content, twin, diff_id))
+                )
             except NotFound:
                 return False  # gone meanwhile
         return True
