@@ -190,6 +190,25 @@ def test_a_parent_goes_when_nothing_is_in_it():
     assert not any(Path(place + parent).exists() for place in layout.hierarchies.values())
 
 
+def test_processes_enter_although_the_parent_is_only_half_made():
+    """Two first containers at once: one finds the parent before the other has filled it."""
+    mount_missing_hierarchies()
+    layout, parent = host_layout(), f"/pnt-{secrets.token_hex(8)}"
+    resources = runtime_resources(HostConfig(), DEFAULT_RULES, {})
+    plan = cgroup_plan(f"{parent}/a", resources, layout)
+    for place in {Path(directory).parent for directory in plan.directories}:
+        place.mkdir()
+    groups = KernelCgroups()
+    groups.create(plan)
+    try:
+        command = [sys.executable, "-c", JOIN, ",".join(plan.tasks)]
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True)
+        assert done.stdout == b"joined\n", done.stderr
+    finally:
+        groups.remove(plan)
+        remove_empty(layout, parent)
+
+
 @pytest.mark.parametrize("stands", [False, True])
 def test_groups_are_ended_and_removed_by_name_alone(bench, member, stands):
     if stands:

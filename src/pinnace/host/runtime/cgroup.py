@@ -229,22 +229,31 @@ def _make(directory: str) -> None:
     except FileExistsError:
         return  # another container's start made the common parent meanwhile
     except FileNotFoundError:
-        _make(os.path.dirname(directory))  # noqa: PTH120
+        with contextlib.suppress(NotFound):  # a daemon that ends removed it meanwhile
+            _make(os.path.dirname(directory))  # noqa: PTH120
         _make(directory)
         return
     except OSError as error:
         raise Unavailable(f"control groups: cannot make {directory}: {error.strerror}") from error
     if os.path.exists(f"{directory}/cpuset.cpus"):  # noqa: PTH110
-        for name in ("cpus", "mems"):
-            _put(f"{directory}/cpuset.{name}", _inherited(directory, name))
+        for name in ("cpuset.cpus", "cpuset.mems"):
+            _inherit(directory, name)
 
 
-def _inherited(directory: str, name: str) -> str:
-    fd = os.open(f"{os.path.dirname(directory)}/cpuset.{name}", os.O_RDONLY | os.O_CLOEXEC)  # noqa: PTH120
+def _inherit(directory: str, name: str) -> str:
+    """Give a group what its parent has, and return it.
+
+    A parent is filled first where its own maker has not come to that yet: both write the same.
+    """
+    parent = os.path.dirname(directory)  # noqa: PTH120
+    fd = os.open(f"{parent}/{name}", os.O_RDONLY | os.O_CLOEXEC)
     try:
-        return os.read(fd, _CPUSET_BYTES).decode().strip()
+        value = os.read(fd, _CPUSET_BYTES).decode().strip()
     finally:
         os.close(fd)
+    value = value or _inherit(parent, name)
+    _put(f"{directory}/{name}", value)
+    return value
 
 
 def _ordered(writes: Sequence[CgroupWrite]) -> list[CgroupWrite]:
