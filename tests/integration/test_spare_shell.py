@@ -78,7 +78,7 @@ def test_the_program_has_no_descriptor_that_one_started_directly_has_not(bench):
     pid = spawn(listing, ENV, [bench.null, writing, writing])
     os.close(writing)
     with os.fdopen(reading, "rb") as direct:
-        assert direct.read() == out
+        assert {*out.split()} <= {*direct.read().split()}
     os.waitpid(pid, 0)
 
 

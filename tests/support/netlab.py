@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import itertools
 import os
 import socket
 import subprocess
@@ -30,6 +31,8 @@ OUTSIDE_ADDRESS = "10.99.0.2"
 TIMEOUT_S = 5.0  # for what must arrive
 SILENCE_S = 1.0  # for what must not
 _CLONE_NEWNET = 0x40000000
+_ETH_P_ARP = 0x806
+_ARP_SENDER = slice(14, 18)  # RFC 826, with addresses of 6 and 4 bytes
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -198,10 +201,16 @@ class Lab:
         found = in_namespace(Path(namespace), socket.if_nameindex)
         return {name for _, name in found}
 
-    def received_packets(self, namespace: Path | str, link: str = "eth0") -> int:
-        table = in_namespace(Path(namespace), Path("/proc/thread-self/net/dev").read_text)
-        (counts,) = (line.split() for line in table.splitlines() if f"{link}:" in line)
-        return int(counts[2])
+    @contextlib.contextmanager
+    def listening_for_arp(self, namespace: Path | str) -> Iterator[Iterator[str]]:
+        """Yield the addresses that ARP packets arriving in a namespace come from, in order."""
+        listener = in_namespace(
+            Path(namespace),
+            lambda: socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(_ETH_P_ARP)),
+        )
+        with listener:
+            listener.settimeout(TIMEOUT_S)
+            yield (socket.inet_ntoa(listener.recv(100)[_ARP_SENDER]) for _ in itertools.count())
 
 
 @contextlib.contextmanager
