@@ -325,6 +325,7 @@ SCENARIOS = (
         """
         docker run --name web busybox sh -c 'echo x > /new; ln -s new /link'
         docker export web | tar t | sed 's,/$,,' | grep -vE '^(bin/|proc|sys|dev|lib)' | sort
+        docker export web | tar tv | grep -E 'etc/(host|resolv)|env|console' | cut -c1-10
         docker export -o out.tar web; tar xOf out.tar new; docker export nosuch
         docker export web -o /no/such/x
         """,

@@ -17,7 +17,8 @@ def make_skeleton(root: Path) -> Path:
     for name in _DIRECTORIES:
         (root / name).mkdir(mode=0o755, exist_ok=True)
     for name in _FILES:
-        (root / name).touch(mode=0o644)
+        (root / name).touch()
+        (root / name).chmod(0o755)  # as dockerd's; `docker export` shows it
     mtab = root / "etc/mtab"
     if not mtab.is_symlink():
         mtab.symlink_to("/proc/mounts")
