@@ -127,13 +127,14 @@ def test_files_that_somebody_has_mounted_are_copied_into_the_layer(engine, tmp_p
         b"while ! test -e /seen; do sleep 0.1; done\n"
     }
     connection = request(engine, files, "nocache=1&rm=1")
-    bundles, view = engine.root / "exec" / "bundles", tmp_path / "view"
+    uppers, view = engine.root / "data" / "overlay2" / "snapshots", tmp_path / "view"
     view.mkdir()
-    until(lambda: list(bundles.glob("*/rootfs/made")), "the command runs")
-    (root,) = bundles.glob("*/rootfs")
-    subprocess.run(["mount", "--bind", str(root), str(view)], check=True)
+    until(lambda: list(uppers.glob("*/upper/made")), "the command runs")
+    (made,) = uppers.glob("*/upper/made")
+    (pid_file,) = (engine.root / "exec" / "bundles").glob("*/pid")
+    subprocess.run(["mount", "--bind", str(made.parent), str(view)], check=True)
     try:
-        (root / "seen").touch()
+        Path(f"/proc/{pid_file.read_text()}/root/seen").touch()
         messages = [json.loads(line) for line in connection.getresponse().read().splitlines()]
         image = engine.request("GET", f"/images/{image_of(messages)}/json").json()
         made = Path(image["GraphDriver"]["Data"]["UpperDir"], "made")

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from tests.support import pinnaced
+from tests.support.container_files import tar_of
 from tests.support.engine import UnixConnection, end_processes_below, remove_root, unmount_below
 from tests.support.images import busybox_archive
 
@@ -133,6 +134,29 @@ def test_a_running_container_is_the_same_afterwards(engine, away):
     other = run(engine, "-p", f"127.0.0.1:{port}:80", command=SERVING)
     wait_for(lambda: served(port), "the port given to another")
     assert state(engine, other)["Running"]
+
+
+def test_files_of_a_running_container_are_found_without_a_mount_on_the_host(engine, away):
+    user = "echo app:x:7:8::/: >> /etc/passwd"
+    held = run(engine, command=f"{user}; echo mine > /made; while :; do sleep 1; done")
+    merged = inspect(engine, held)["GraphDriver"]["Data"]["MergedDir"]
+    wait_for(lambda: Path(merged, "made").exists(), "a file")
+    wait_for(lambda: not mounted_roots(engine), "its root to be detached")
+    away()
+    engine.launch()
+    assert not mounted_roots(engine)
+    assert cli(engine, "exec", "-u", "app", held, "id", "-u") == "7"
+    assert "mine\n" in engine.cli("cp", f"{held}:/made", "-").stdout.decode()
+    engine.cli("cp", "-", f"{held}:/", stdin=tar_of(given=b"given\n").read())
+    assert Path(merged, "given").read_text() == "given\n"
+    assert not mounted_roots(engine)
+    cli(engine, "kill", held)
+    assert "given\n" in engine.cli("cp", f"{held}:/given", "-").stdout.decode()
+
+
+def mounted_roots(engine) -> list[str]:
+    place = str(engine.root / "exec" / "bundles")
+    return [line for line in Path("/proc/self/mountinfo").open() if place in line]
 
 
 def test_following_and_attaching_work_afterwards(engine, away):

@@ -3,25 +3,28 @@ import io
 import socket
 import stat
 import tarfile
+from functools import partial
 
 import pytest
-from tests.support.container_files import Setting, members, tar_of
+from tests.support.container_files import CONTAINER, Setting, members, tar_of
 
 from pinnace.contracts.files import ViewMount
 from pinnace.errors import Forbidden, InvalidParameter, NotFound
 from pinnace.host.kernel import mount
-from pinnace.host.runtime import files
+from pinnace.host.runtime import roots
 from pinnace.host.runtime.files import HostFiles
 
 pytestmark = pytest.mark.root
 
 
-@pytest.fixture(params=["running", "stopped"])
+@pytest.fixture(params=["starting", "running", "stopped"])
 def one(request, tmp_path):
     base = tmp_path / "pn"
     base.mkdir()
     setting = Setting(base)
-    if request.param == "running":
+    if request.param == "starting":
+        setting.start()
+    elif request.param == "running":
         setting.run()
     yield setting
     setting.close()
@@ -35,23 +38,28 @@ def test_a_file_is_found_whether_the_container_runs_or_not(one):
 
 
 @pytest.mark.parametrize("when", ["before it is opened", "after"])
-def test_the_files_of_a_container_that_ends_meanwhile_are_found(one, monkeypatch, when):
-    if not one.rootfs.is_mount():
-        one.run()
-    opened = files.directory
+@pytest.mark.parametrize("what", ["detached", "ends"])
+def test_the_files_of_a_container_that_changes_meanwhile_are_found(one, monkeypatch, what, when):
+    if not one.bundles.bundle(CONTAINER).exists():
+        one.start()
+    opened = roots.directory
+    left = [one.end if one.process else partial(mount.unmount, one.rootfs)]
+    if what == "detached" and not one.process:
+        left = [one.run]
 
     @contextlib.contextmanager
     def opened_late(path):
-        if path == one.rootfs and when != "after":
-            mount.unmount(path)
+        if left and when != "after":
+            left.pop()()
         with opened(path) as descriptor:
-            if path == one.rootfs and when == "after":
-                mount.unmount(path)
+            if left:
+                left.pop()()
             yield descriptor
 
-    monkeypatch.setattr(files, "directory", opened_late)
+    monkeypatch.setattr(roots, "directory", opened_late)
     with one.view() as view:
         assert view.stat("/file").size == 8
+    assert not left
 
 
 def test_absolute_links_lead_inside_the_container(one):
@@ -182,7 +190,8 @@ def test_export_is_the_root_without_volumes(one):
 
 
 def test_sockets_are_left_out(one):
-    one.run()
+    if one.process is None:
+        one.run()
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(one.rootfs / "run/sock"))
         with one.view() as view:
@@ -199,7 +208,7 @@ def test_views_of_a_crashed_daemon_are_removed(one):
     leaked = one.base / "exec/views/leaked"
     leaked.mkdir()
     mount.mount("tmpfs", leaked, "tmpfs")
-    HostFiles(one.base / "exec", one.snapshots, lambda _id: one.rootfs)
+    HostFiles(one.base / "exec", one.snapshots, one.bundles.copy_rootfs)
     assert not leaked.exists()
 
 

@@ -14,6 +14,7 @@ from tests.support.direct import Direct, a_container, direct
 from pinnace.contracts.control import Identity
 from pinnace.engine.containers.spec import exec_process_spec
 from pinnace.errors import InvalidParameter
+from pinnace.host.kernel.paths import directory
 from pinnace.host.runtime.crun import find_runtime, release_copies
 from pinnace.host.runtime.devices import host_devices
 from pinnace.host.runtime.rootfs import check_mount_points
@@ -231,7 +232,8 @@ def statuses(text: str) -> dict[str, str]:
 def test_class_5_all_ids_of_container_and_exec_are_those_of_the_files(place):
     (place.rootfs / "etc/passwd").write_text("app:x:1500:1600::/srv:/bin/sh\n")
     (place.rootfs / "etc/group").write_text("app:x:1600:\nextra:x:1700:app\n")
-    place.identity = resolve_identity(place.rootfs, "app", ["1800"])
+    with directory(place.rootfs) as root_fd:
+        place.identity = resolve_identity(root_fd, "app", ["1800"])
     script = "grep -E '^(Uid|Gid|Groups)' /proc/self/status"
     wanted = {
         "Uid": "1500\t1500\t1500\t1500",
@@ -269,7 +271,8 @@ def test_class_6_an_exec_is_filtered_and_grouped_like_its_container(place):
 def test_class_10_a_fifo_as_passwd_does_not_hang_the_start(place):
     os.mkfifo(place.rootfs / "etc/passwd")
     os.mkfifo(place.rootfs / "etc/group")
-    place.identity = resolve_identity(place.rootfs, "12:13")
+    with directory(place.rootfs) as root_fd:
+        place.identity = resolve_identity(root_fd, "12:13")
     printed = place.run(shell("grep ^Uid /proc/self/status"))
     assert printed == "Uid:\t12\t12\t12\t12\n"
 

@@ -1,18 +1,38 @@
 """A container's files on overlayfs, and a volume, for tests of views."""
 
 import io
+import os
 import shutil
+import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
 from pinnace.contracts.bundles import snapshot_key
 from pinnace.contracts.files import ViewMount
-from pinnace.host.kernel import mount
+from pinnace.host.runtime.bundles import HostBundles
 from pinnace.host.runtime.files import HostFiles
 from pinnace.host.snapshots.overlay import OverlaySnapshots
 from pinnace.model.record import ContainerId
 
 CONTAINER = ContainerId("c0" * 32)
+# Goes into a mount namespace of its own, makes argv[1] its root, as runtimes do, and stays.
+IN_ROOT = """
+import ctypes, os, sys
+libc = ctypes.CDLL(None, use_errno=True)
+def call(result):
+    if result < 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+call(libc.unshare(0x20000))
+call(libc.mount(b"", b"/", None, 1 << 18 | 16384, None))
+os.chdir(sys.argv[1])
+call(libc.syscall(%d, b".", b"."))
+call(libc.umount2(b".", 2))
+for command in sys.stdin:
+    exec(command)
+    print("done", flush=True)
+"""
+PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}[os.uname().machine]
 
 
 def tar_of(**members):
@@ -46,7 +66,7 @@ class Setting:
 
     def __init__(self, base: Path):
         self.base = base
-        for name in ("data", "exec", "rootfs", "volume"):
+        for name in ("data", "exec", "volume"):
             (base / name).mkdir()
         self.snapshots = OverlaySnapshots(base / "data")
         layer = tar_of(
@@ -63,12 +83,45 @@ class Setting:
         )
         chain, _ = self.snapshots.ingest_layer(None, layer)
         self.snapshots.prepare(snapshot_key(CONTAINER), chain)
-        self.rootfs = base / "rootfs"
         self.volume = base / "volume"
-        self.files = HostFiles(base / "exec", self.snapshots, lambda _id: self.rootfs)
+        self.bundles = HostBundles(base / "data", base / "exec", self.snapshots)
+        self.files = HostFiles(base / "exec", self.snapshots, self.bundles.copy_rootfs)
+        self.process = None
+
+    @property
+    def rootfs(self):
+        """Where the container's root is on the host."""
+        if self.process is not None:
+            return Path(f"/proc/{self.process.pid}/root")
+        return self.bundles.rootfs(CONTAINER)
+
+    def start(self):
+        """Mount the root, as before a start."""
+        self.bundles.mount_rootfs(CONTAINER)
 
     def run(self):
-        self.snapshots.mount(snapshot_key(CONTAINER), self.rootfs)
+        """Have a process with the root, which is detached from the host."""
+        if not self.bundles.bundle(CONTAINER).exists():
+            self.start()
+        command = [sys.executable, "-c", IN_ROOT % PIVOT_ROOT, str(self.rootfs)]
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        self.inside("pass")
+        self.bundles.write_bundle_file(CONTAINER, "pid", str(self.process.pid).encode())
+        self.bundles.detach_rootfs(CONTAINER)
+
+    def inside(self, command):
+        """Let the process do something."""
+        self.process.stdin.write(f"{command}\n")
+        self.process.stdin.flush()
+        assert self.process.stdout.readline() == "done\n"
+
+    def end(self):
+        """End the process."""
+        if self.process is not None:
+            self.process.communicate()
+            self.process = None
 
     def view(self, *mounts, **how):
         return self.files.view(CONTAINER, mounts, **how)
@@ -77,8 +130,8 @@ class Setting:
         return ViewMount(str(self.volume), "/data", **how)
 
     def close(self):
-        while mount.unmount(self.rootfs):
-            pass
+        self.end()
+        self.bundles.remove(CONTAINER)
         assert not list((self.base / "exec/views").iterdir())
         assert str(self.base) not in Path("/proc/self/mountinfo").read_text()
         shutil.rmtree(self.base)

@@ -7,6 +7,7 @@ import os
 import pytest
 
 from pinnace.errors import InvalidParameter
+from pinnace.host.kernel.paths import directory
 from pinnace.host.runtime.users import identity, resolve_identity
 
 PASSWD = """\
@@ -27,6 +28,11 @@ audio:x:63:web
 
 def resolve(user, *more):
     return identity(user, more, passwd=PASSWD, group=GROUP)
+
+
+def resolve_in(root, user):
+    with directory(root) as root_fd:
+        return resolve_identity(root_fd, user)
 
 
 def test_no_user_is_root_with_its_groups_and_home():
@@ -83,19 +89,19 @@ def test_files_are_read_inside_the_root_through_links(tmp_path):
     (tmp_path / "data").mkdir()
     (tmp_path / "data/passwd").write_text("app:x:12:13::/app:\n")
     (tmp_path / "etc/passwd").symlink_to("/data/passwd")
-    assert resolve_identity(tmp_path, "app").uid == 12
+    assert resolve_in(tmp_path, "app").uid == 12
 
 
 def test_an_empty_root_knows_only_numbers(tmp_path):
-    assert resolve_identity(tmp_path, "").uid == 0
+    assert resolve_in(tmp_path, "").uid == 0
     with pytest.raises(InvalidParameter):
-        resolve_identity(tmp_path, "app")
+        resolve_in(tmp_path, "app")
 
 
 def test_a_fifo_in_place_of_passwd_does_not_block(tmp_path):
     (tmp_path / "etc").mkdir()
     os.mkfifo(tmp_path / "etc/passwd")
-    assert resolve_identity(tmp_path, "5").uid == 5
+    assert resolve_in(tmp_path, "5").uid == 5
 
 
 def test_a_link_out_of_the_root_stays_inside(tmp_path):
@@ -104,7 +110,7 @@ def test_a_link_out_of_the_root_stays_inside(tmp_path):
     (tmp_path / "outside").write_text("evil:x:0:0::/:\n")
     (root / "etc/passwd").symlink_to("../../outside")
     with pytest.raises(InvalidParameter):
-        resolve_identity(root, "evil")
+        resolve_in(root, "evil")
 
 
 def test_a_huge_passwd_is_refused(tmp_path):
@@ -112,4 +118,4 @@ def test_a_huge_passwd_is_refused(tmp_path):
     with (tmp_path / "etc/passwd").open("wb") as file:
         file.truncate(5 << 20)
     with pytest.raises(InvalidParameter, match="larger than"):
-        resolve_identity(tmp_path, "app")
+        resolve_in(tmp_path, "app")

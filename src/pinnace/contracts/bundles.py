@@ -13,7 +13,8 @@ class Bundles(Protocol):
     """Directories and files of containers. All methods block: call them in a worker.
 
     `<data-root>/containers/<id>/` lives as long as the container: etc files, logs, exit record.
-    `<exec-root>/bundles/<id>/` lives while it runs: config.json, the mounted root filesystem.
+    `<exec-root>/bundles/<id>/` lives while it runs: config.json, and during the start the mounted
+    root filesystem.
     """
 
     def directory(self, container_id: ContainerId) -> Path:
@@ -29,7 +30,7 @@ class Bundles(Protocol):
         ...
 
     def rootfs(self, container_id: ContainerId) -> Path:
-        """Return where its root filesystem is mounted while it runs."""
+        """Return where its root filesystem is mounted, from `mount_rootfs` to `detach_rootfs`."""
         ...
 
     def make(self, container_id: ContainerId) -> None:
@@ -42,6 +43,13 @@ class Bundles(Protocol):
         Raises:
             Internal: The kernel refused; nothing remains.
             InvalidParameter: The image's /dev, /proc or /sys is no directory; nothing remains.
+        """
+        ...
+
+    def detach_rootfs(self, container_id: ContainerId) -> None:
+        """Take the root of a running container out of the host's mounts; it keeps its own.
+
+        Every mount on the host makes every start slower. Idempotent.
         """
         ...
 
@@ -144,10 +152,13 @@ class Bundles(Protocol):
         """Return major and minor of each path that is a block device."""
         ...
 
-    def identity(self, rootfs: Path, user: str, groups: Sequence[str]) -> Identity:
+    def identity(self, container_id: ContainerId, user: str, groups: Sequence[str]) -> Identity:
         """Resolve `user[:group]` and additional groups with the root filesystem's files.
 
+        The container is being started, or runs.
+
         Raises:
+            Conflict: It does not run any more.
             InvalidParameter: `unable to find user …`, Docker's texts.
         """
         ...

@@ -338,7 +338,7 @@ def _engine(
         execs=execs,
         archive=ArchiveService(
             registry,
-            HostFiles(Path(host.config.exec_root), host.snapshots, host.bundles.rootfs),
+            HostFiles(Path(host.config.exec_root), host.snapshots, host.bundles.copy_rootfs),
             host.bundles.directory,
             publish,
             ThreadPoolExecutor(_WORKERS, thread_name_prefix="archive"),

@@ -4,7 +4,7 @@ import msgspec
 
 from pinnace.contracts.monitor import TaskSpec
 from pinnace.engine.containers import spec
-from pinnace.engine.containers.preparation import RUNTIME_ENV
+from pinnace.engine.containers.preparation import RUNTIME_ENV, identity_of
 from pinnace.engine.containers.runner import Runner, RunnerParts
 from pinnace.model.container import Container
 from pinnace.model.exec import ExecConfig
@@ -46,8 +46,8 @@ class ExecTasks:
         parts = self._parts
         runtime = parts.runtimes[container.host_config.runtime]
         own_cgroups = runtime.is_crun and parts.facts.cgroup.version == 1
-        rootfs = str(parts.bundles.rootfs(container.id))
-        identity = self._runner.identity(container, rootfs, config.user or container.config.user)
+        user = config.user or container.config.user
+        identity = identity_of(parts.bundles, container, user)
         process = spec.exec_process_spec(container, config, parts.facts, identity)
         path = parts.bundles.write_bundle_file(
             container.id, f"exec-{exec_id}.json", msgspec.json.encode(process)

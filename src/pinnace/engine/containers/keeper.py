@@ -127,6 +127,7 @@ class Keeper:
         self._tell_volumes(container, "mount")
         self._event(container, "start")
         self._watch_health(container)
+        self._runner.detach_root_later(container)
         return container
 
     async def on_exit(self, exit_: Exit) -> None:

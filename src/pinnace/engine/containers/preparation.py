@@ -56,9 +56,9 @@ def _split(option: str) -> tuple[str, str]:
     return key, value
 
 
-def identity_of(bundles: Bundles, container: Container, rootfs: str, user: str) -> Identity:
+def identity_of(bundles: Bundles, container: Container, user: str) -> Identity:
     """Resolve a user of a container to ids; blocks."""
-    return bundles.identity(Path(rootfs), user, container.host_config.group_add or [])
+    return bundles.identity(container.id, user, container.host_config.group_add or [])
 
 
 class Preparation:
@@ -235,7 +235,7 @@ class Preparation:
                 joined[kind] = f"/proc/{self._joined(mode).state.pid}/ns/{kind}"
         return spec.SpecInputs(
             rootfs=rootfs,
-            identity=identity_of(parts.bundles, container, rootfs, container.config.user),
+            identity=identity_of(parts.bundles, container, container.config.user),
             files=files,
             seccomp=parts.seccomp(container, compiled=runtime.is_crun),
             cgroup_path=spec.cgroup_path(container),

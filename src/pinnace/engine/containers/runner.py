@@ -18,7 +18,6 @@ from pinnace.contracts.control import (
     CgroupPlan,
     Cgroups,
     HostFacts,
-    Identity,
     RuntimeProgram,
     SeccompChoice,
 )
@@ -29,7 +28,6 @@ from pinnace.engine.containers.orphans import OrphanClearing
 from pinnace.engine.containers.preparation import (
     Preparation,
     Prepared,
-    identity_of,
     mounted_volumes,
 )
 from pinnace.engine.containers.registry import ContainerRegistry
@@ -283,10 +281,6 @@ class Runner:
                 raise one
         return first.result()
 
-    def identity(self, container: Container, rootfs: str, user: str) -> Identity:
-        """Resolve a user of the container to ids; blocks."""
-        return identity_of(self._parts.bundles, container, rootfs, user)
-
     def _runtime(self, container: Container) -> RuntimeProgram:
         return self._parts.runtimes[container.host_config.runtime]
 
@@ -383,6 +377,23 @@ class Runner:
         """Take up what a container holds that went on running while the daemon was away."""
         for volume, _ in mounted_volumes(container):
             self._parts.bundles.hold_volume(container.id, volume, None)
+        self.detach_root_later(container)
+
+    def detach_root_later(self, container: Container) -> None:
+        """Take a running container's root out of the host's mounts, in the background."""
+        if self._has_own_root(container):
+            bundles = self._parts.bundles
+            self._enqueue(
+                container.id,
+                lambda: self._parts.offload(lambda: bundles.detach_rootfs(container.id)),
+            )
+
+    def _has_own_root(self, container: Container) -> bool:
+        """Whether its processes hold the root mount, and need none on the host.
+
+        Of other runtimes than crun, some have processes that work with it from outside.
+        """
+        return self._runtime(container).is_crun
 
     def cgroup_plan(self, container: Container) -> CgroupPlan:
         """Return the container's control groups with its limits, without device rules."""
@@ -439,9 +450,13 @@ class Runner:
 
     def driver_data(self, container: Container) -> DriverData:
         """Return the storage driver and where it keeps this container's files."""
+        pid = container.state.pid
+        if pid and self._has_own_root(container):
+            merged = f"/proc/{pid}/root"
+        else:
+            merged = str(self._parts.bundles.rootfs(container.id))
         return DriverData(
-            name=self._parts.snapshots.driver,
-            data={"MergedDir": str(self._parts.bundles.rootfs(container.id)), "ID": container.id},
+            name=self._parts.snapshots.driver, data={"MergedDir": merged, "ID": container.id}
         )
 
     async def sizes(self, container: Container) -> tuple[int, int]:

@@ -7,6 +7,7 @@ a path twice, so nobody can exchange what is changed between two steps.
 import ctypes
 import os
 import struct
+from concurrent.futures import ThreadPoolExecutor
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _SYS_OPEN_TREE, _SYS_MOVE_MOUNT, _SYS_MOUNT_SETATTR = 428, 429, 442  # the same everywhere
@@ -15,6 +16,7 @@ _AT_EMPTY_PATH, _AT_RECURSIVE = 0x1000, 0x8000
 _FROM_EMPTY_PATH, _TO_EMPTY_PATH = 0x04, 0x40
 _MOUNT_ATTR_RDONLY = 1
 _MS_PRIVATE = 1 << 18
+_CLONE_FS, _CLONE_NEWNS = 0x200, 0x20000
 _ATTR = struct.Struct("=QQQQ")  # struct mount_attr: set, clear, propagation, user namespace
 
 
@@ -40,6 +42,30 @@ def clone_mount(source_fd: int, *, recursive: bool = False) -> int:
         os.close(tree)
         raise
     return tree
+
+
+def clone_root_of(namespace_fd: int) -> int:
+    """Return a detached, private copy of the root mount of a mount namespace; see `clone_mount`.
+
+    Args:
+        namespace_fd: As `/proc/PID/ns/mnt`.
+
+    Raises:
+        OSError: As setns(2), open_tree(2) or mount_setattr(2).
+    """
+
+    def clone() -> int:
+        # A thread with a root and a working directory of its own may enter; it never comes back.
+        _check(_LIBC.unshare(_CLONE_FS))
+        _check(_LIBC.setns(namespace_fd, _CLONE_NEWNS))
+        root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            return clone_mount(root)
+        finally:
+            os.close(root)
+
+    with ThreadPoolExecutor(1, "mount-namespace") as thread:
+        return thread.submit(clone).result()
 
 
 def make_read_only(mount_fd: int, *, recursive: bool = False) -> None:

@@ -12,12 +12,13 @@ from pathlib import Path
 from pinnace.contracts.bundles import snapshot_key
 from pinnace.contracts.control import DeviceNode, Identity
 from pinnace.contracts.snapshots import ChainId, SnapshotKey, Snapshots
-from pinnace.errors import Internal, InvalidParameter
+from pinnace.errors import Conflict, Internal, InvalidParameter
 from pinnace.host.kernel import mount
 from pinnace.host.kernel.paths import directory, make_directories, open_in_root, real_path
 from pinnace.host.runtime.devices import block_numbers, device_nodes, host_devices
 from pinnace.host.runtime.propagation import mount_propagations
 from pinnace.host.runtime.rootfs import check_mount_points
+from pinnace.host.runtime.roots import copy_root, detach_root, root_of
 from pinnace.host.runtime.users import resolve_identity
 from pinnace.host.runtime.volume_mounts import VolumeMounts
 from pinnace.model.record import ContainerId
@@ -80,6 +81,14 @@ class HostBundles:
             self.unmount_rootfs(container_id)
             raise
         return target
+
+    def detach_rootfs(self, container_id: ContainerId) -> None:
+        """See the contract."""
+        detach_root(self.bundle(container_id))
+
+    def copy_rootfs(self, container_id: ContainerId) -> int:
+        """Return a detached copy of the root mount of a running container; see `copy_root`."""
+        return copy_root(self.bundle(container_id))
 
     def unmount_rootfs(self, container_id: ContainerId) -> None:
         """See the contract."""
@@ -237,9 +246,13 @@ class HostBundles:
         """See the contract."""
         return block_numbers(paths)
 
-    def identity(self, rootfs: Path, user: str, groups: Sequence[str]) -> Identity:
+    def identity(self, container_id: ContainerId, user: str, groups: Sequence[str]) -> Identity:
         """See the contract."""
-        return resolve_identity(rootfs, user, groups)
+        try:
+            with root_of(self.bundle(container_id)) as root_fd:
+                return resolve_identity(root_fd, user, groups)
+        except FileNotFoundError as exc:
+            raise Conflict(f"container {container_id} is not running") from exc
 
     def present(self) -> Sequence[ContainerId]:
         """See the contract."""

@@ -34,18 +34,18 @@ class HostFiles:
     """Implements `contracts.files.ContainerFiles`; its docstrings hold here."""
 
     def __init__(
-        self, exec_root: Path, snapshots: Snapshots, rootfs: Callable[[ContainerId], Path]
+        self, exec_root: Path, snapshots: Snapshots, copy_rootfs: Callable[[ContainerId], int]
     ) -> None:
         """Make views below `exec_root`; what an earlier daemon left of its own is removed.
 
         Args:
             exec_root: Directory of volatile state, this daemon's alone.
             snapshots: Mounts the files of containers which do not run.
-            rootfs: Tells where a running container's root is mounted.
+            copy_rootfs: Copies the root mount of a running container; see `roots.copy_root`.
         """
         self._views = exec_root / "views"
         self._snapshots = snapshots
-        self._rootfs = rootfs
+        self._copy_rootfs = copy_rootfs
         self._views.mkdir(mode=0o700, exist_ok=True)
         for top in self._views.iterdir():
             while mount.unmount(top):
@@ -75,37 +75,27 @@ class HostFiles:
                     mount_tree.make_read_only(root_fd)
             except OSError as exc:
                 raise Internal(f"cannot open the files of {container_id}: {exc.strerror}") from exc
-            yield HostFileView(top, root_fd)
+            yield HostFileView(root_fd)
 
     def _mount_root(self, container_id: ContainerId, top: Path) -> None:
-        rootfs = self._rootfs(container_id)
-        if rootfs.is_mount() and _share_root(rootfs, top):
+        try:
+            root = self._copy_rootfs(container_id)
+        except FileNotFoundError:
+            self._snapshots.mount(snapshot_key(container_id), top)
+            # What is mounted on it now must not show up elsewhere.
+            mount.make_private(top)
             return
-        self._snapshots.mount(snapshot_key(container_id), top)
-        # What is mounted on it now must not show up elsewhere.
-        mount.make_private(top)
-
-
-def _share_root(rootfs: Path, top: Path) -> bool:
-    """Show what is mounted at `rootfs` at `top` too; False when it is unmounted meanwhile."""
-    try:
-        with directory(rootfs) as source, directory(top) as target:
-            if os.fstat(source).st_dev == rootfs.parent.stat().st_dev:
-                return False  # what was below the mount
-            # Not recursive: what the daemon may have mounted on it is not the container's.
-            _attach(source, target)
-    except OSError:
-        if rootfs.is_mount():
-            raise
-        return False
-    return True
+        try:
+            with directory(top) as target:
+                mount_tree.attach_mount(root, target)
+        finally:
+            os.close(root)
 
 
 class HostFileView:
     """Implements `contracts.files.FileView`; its docstrings hold here."""
 
-    def __init__(self, top: Path, root_fd: int) -> None:
-        self._top = top
+    def __init__(self, root_fd: int) -> None:
         self._root_fd = root_fd
 
     def stat(self, path: str) -> FileStat:
@@ -159,7 +149,7 @@ class HostFileView:
 
     def owner(self, user: str) -> tuple[int, int]:
         """See the contract."""
-        identity = resolve_identity(self._top, user)
+        identity = resolve_identity(self._root_fd, user)
         return identity.uid, identity.gid
 
 

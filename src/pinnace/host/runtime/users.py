@@ -9,11 +9,10 @@ import os
 import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from pinnace.contracts.control import Identity
 from pinnace.errors import InvalidParameter
-from pinnace.host.kernel.paths import directory, open_in_root
+from pinnace.host.kernel.paths import open_in_root
 
 _MAX_BYTES = 4 * 1024 * 1024
 _PIECE_BYTES = 64 * 1024
@@ -36,20 +35,19 @@ class _Group:
     members: tuple[str, ...]
 
 
-def resolve_identity(rootfs: Path, user: str, group_add: Sequence[str] = ()) -> Identity:
-    """Resolve `user[:group]` and additional groups inside a mounted root filesystem.
+def resolve_identity(root_fd: int, user: str, group_add: Sequence[str] = ()) -> Identity:
+    """Resolve `user[:group]` and additional groups inside a root filesystem.
 
     Args:
-        rootfs: Trusted host path of the root; its content is not trusted.
+        root_fd: The root; its content is not trusted.
         user: "" for root; names or numbers; numbers need no entry.
         group_add: Additional groups, names or numbers.
 
     Raises:
         InvalidParameter: A name has no entry, a number is out of range, or a file is too large.
     """
-    with directory(rootfs) as root_fd:
-        passwd = read_file(root_fd, "/etc/passwd")
-        group = read_file(root_fd, "/etc/group")
+    passwd = read_file(root_fd, "/etc/passwd")
+    group = read_file(root_fd, "/etc/group")
     return identity(user, group_add, passwd=passwd, group=group)
 
 
