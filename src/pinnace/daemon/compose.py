@@ -1,28 +1,23 @@
 """Builds the engine: the one place that knows which adapter fulfils which contract."""
 
-import asyncio
-import logging
-import os
-import platform as machine
 import socket
-import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface
 from pathlib import Path
-from typing import TypeVar
 
-from pinnace.api.versions import NEWEST, OLDEST
 from pinnace.contracts.control import HostFacts, SeccompChoice
 from pinnace.contracts.snapshots import Snapshots
 from pinnace.daemon.builds import build_service
 from pinnace.daemon.config import Config, ulimits
-from pinnace.daemon.image_config import unpack_limits
+from pinnace.daemon.facts import engine_facts
+from pinnace.daemon.host import Host, find_host
 from pinnace.daemon.images import downloads, git_repositories, image_service
-from pinnace.daemon.registries import registries, registry_info, registry_service
+from pinnace.daemon.registries import registry_service
 from pinnace.daemon.roots import engine_id
 from pinnace.daemon.stores import RecordStore
+from pinnace.daemon.workers import TRANSFERS, WORKERS, Tasks, Workers
 from pinnace.engine.containers import capabilities
 from pinnace.engine.containers.archive import ArchiveService
 from pinnace.engine.containers.attach import AttachService
@@ -44,73 +39,26 @@ from pinnace.engine.containers.stats import StatsService
 from pinnace.engine.containers.top import TopService
 from pinnace.engine.containers.views import rfc3339
 from pinnace.engine.containers.waiters import Waiters
-from pinnace.engine.events import EventLog
 from pinnace.engine.facade import Engine
 from pinnace.engine.images.service import ImageService
 from pinnace.engine.locks import Locks
 from pinnace.engine.networks.predefined import NetworkConfig
-from pinnace.engine.networks.rules import ruleset
 from pinnace.engine.networks.service import NetworkService
-from pinnace.engine.system import EngineFacts, SystemService
+from pinnace.engine.system import SystemService
 from pinnace.engine.volumes.service import VolumeService
-from pinnace.errors import Unavailable
-from pinnace.host.builds.files import HostBuildFiles
 from pinnace.host.netstack.stack import LinuxNetStack
-from pinnace.host.registry.client import HttpRegistries
 from pinnace.host.runtime.accounting import KernelAccounting
 from pinnace.host.runtime.bundles import HostBundles
-from pinnace.host.runtime.cgroup import KernelCgroups, mount_missing_hierarchies
-from pinnace.host.runtime.crun import Runtime, find_runtime, start_failure
-from pinnace.host.runtime.facts import host_facts
+from pinnace.host.runtime.cgroup import KernelCgroups
+from pinnace.host.runtime.crun import start_failure
 from pinnace.host.runtime.files import HostFiles
-from pinnace.host.runtime.init import find_init
 from pinnace.host.runtime.monitor import SupervisorMonitor
 from pinnace.host.security.seccomp import Filters as SeccompFilters
-from pinnace.host.snapshots.overlay import OverlaySnapshots
-from pinnace.host.snapshots.vfs import VfsSnapshots
 from pinnace.host.volume_files import VolumeDirectories
 from pinnace.model.container import Container, LogConfig
 from pinnace.model.record import ContainerId, ImageId
 from pinnace.state import containers as state
 from pinnace.state.db import Database
-from pinnace.version import __version__
-
-log = logging.getLogger(__name__)
-
-T = TypeVar("T")
-
-_WORKERS = 8
-_TRANSFERS = 24  # threads that may wait for clients or registries at the same time
-
-
-class Workers:
-    """Bounded threads for blocking work; implements the engine's `Offload` protocols."""
-
-    def __init__(self, threads: int = _WORKERS) -> None:
-        self.pool = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="work")
-
-    async def __call__(self, fn: Callable[[], T], /) -> T:
-        """Run `fn` in a thread. Cancelled: it goes on, its result is lost."""
-        return await asyncio.get_running_loop().run_in_executor(self.pool, fn)
-
-
-class Tasks:
-    """Background tasks, owned by the daemon's one task group; a failure is logged, not spread."""
-
-    def __init__(self, group: asyncio.TaskGroup) -> None:
-        self._group = group
-
-    def __call__(
-        self, work: Coroutine[object, object, None], *, name: str
-    ) -> "asyncio.Task[None]":
-        """Start `work` under `name`."""
-        return self._group.create_task(self._guarded(work, name), name=name)
-
-    async def _guarded(self, work: Coroutine[object, object, None], name: str) -> None:
-        try:
-            await work
-        except Exception:  # one of the four edges: a task must not take the daemon down
-            log.exception("background task failed: %s", name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,30 +85,6 @@ class Daemon:
     intents: dict[ContainerId, str | None]
 
 
-@dataclass(frozen=True, slots=True)
-class _Host:
-    """The adapters of the host and of the store."""
-
-    config: Config
-    tasks: Tasks
-    facts: HostFacts
-    workers: Workers
-    database: Database
-    store: RecordStore
-    events: EventLog
-    registry: ContainerRegistry
-    snapshots: Snapshots
-    build_files: HostBuildFiles
-    bundles: HostBundles
-    cgroups: KernelCgroups
-    runtimes: dict[str, Runtime]
-    netstack: LinuxNetStack
-    monitor: SupervisorMonitor
-    registries: HttpRegistries
-    init_path: str
-    intents: dict[ContainerId, str | None]
-
-
 async def compose(config: Config, tasks: Tasks, *, api_ports: Sequence[int]) -> Daemon:
     """Build the daemon's parts; reads the database and the host, starts nothing but workers.
 
@@ -172,7 +96,7 @@ async def compose(config: Config, tasks: Tasks, *, api_ports: Sequence[int]) -> 
     Raises:
         Unavailable: Something the daemon cannot do without is missing; the text names it.
     """
-    host = await _host(config, tasks, api_ports)
+    host = await find_host(config, tasks, api_ports)
     networks = NetworkService(
         host.netstack, _network_config(config), publish_event=host.events.publish
     )
@@ -183,7 +107,7 @@ async def compose(config: Config, tasks: Tasks, *, api_ports: Sequence[int]) -> 
         containers=host.registry,
         events=host.events,
         offload=host.workers,
-        transfer=Workers(_TRANSFERS),
+        transfer=Workers(TRANSFERS),
         registries=host.registries,
     )
     volumes = VolumeService(
@@ -197,40 +121,8 @@ async def compose(config: Config, tasks: Tasks, *, api_ports: Sequence[int]) -> 
     return _services(host, networks, images, volumes)
 
 
-async def _host(config: Config, tasks: Tasks, api_ports: Sequence[int]) -> _Host:
-    data_root, exec_root = Path(config.data_root), Path(config.exec_root)
-    for hierarchy in mount_missing_hierarchies():
-        log.warning("mounted the missing control group hierarchy %s", hierarchy)
-    database = Database.open(data_root / "state.db")
-    stored = await database.read(state.all_containers)
-    store = RecordStore(database)
-    snapshots = _snapshots(config, data_root)
-    return _Host(
-        config=config,
-        tasks=tasks,
-        facts=host_facts(),
-        workers=Workers(),
-        database=database,
-        store=store,
-        events=EventLog(await database.write(state.recent_events)),
-        registry=ContainerRegistry(store, (container for container, _ in stored)),
-        snapshots=snapshots,
-        build_files=HostBuildFiles(data_root, exec_root, snapshots),
-        bundles=HostBundles(data_root, exec_root, snapshots),
-        cgroups=KernelCgroups(),
-        runtimes=await _runtimes(config, exec_root),
-        netstack=LinuxNetStack(
-            exec_root / "netns", ruleset, table=config.table, api_ports=api_ports
-        ),
-        monitor=SupervisorMonitor(exec_root),
-        registries=registries(config),
-        init_path=_init_path(config),
-        intents={container.id: intent for container, intent in stored},
-    )
-
-
 def _services(
-    host: _Host, networks: NetworkService, images: ImageService, volumes: VolumeService
+    host: Host, networks: NetworkService, images: ImageService, volumes: VolumeService
 ) -> Daemon:
     publish, registry, monitor = host.events.publish, host.registry, host.monitor
     parts = _runner_parts(host, networks, images)
@@ -305,7 +197,7 @@ def _services(
 
 
 def _engine(
-    host: _Host,
+    host: Host,
     containers: ContainerService,
     *,
     rest: ContainerRest,
@@ -329,7 +221,7 @@ def _engine(
         downloads=downloads(host.config),
         repositories=repositories,
         offload=host.workers,
-        transfer=Workers(_TRANSFERS),
+        transfer=Workers(TRANSFERS),
     )
     return Engine(
         containers=containers,
@@ -341,7 +233,7 @@ def _engine(
             HostFiles(Path(host.config.exec_root), host.snapshots, host.bundles.copy_rootfs),
             host.bundles.directory,
             publish,
-            ThreadPoolExecutor(_WORKERS, thread_name_prefix="archive"),
+            ThreadPoolExecutor(WORKERS, thread_name_prefix="archive"),
         ),
         stats=StatsService(registry, accounting, layout),
         top=TopService(registry, accounting, layout, publish),
@@ -352,7 +244,7 @@ def _engine(
         registries=registry_service(host.config, host.registries, host.workers),
         events=host.events,
         system=SystemService(
-            _engine_facts(host),
+            engine_facts(host),
             host.facts,
             registry=registry,
             containers=containers,
@@ -365,7 +257,7 @@ def _engine(
     )
 
 
-def _runner_parts(host: _Host, networks: NetworkService, images: ImageService) -> RunnerParts:
+def _runner_parts(host: Host, networks: NetworkService, images: ImageService) -> RunnerParts:
     return RunnerParts(
         registry=host.registry,
         bundles=host.bundles,
@@ -385,7 +277,7 @@ def _runner_parts(host: _Host, networks: NetworkService, images: ImageService) -
     )
 
 
-def _defaults(host: _Host) -> Defaults:
+def _defaults(host: Host) -> Defaults:
     config = host.config
     return Defaults(
         log=LogConfig(type=config.log_driver, config=config.log_opts or None),
@@ -397,81 +289,6 @@ def _defaults(host: _Host) -> Defaults:
         shm_size=config.default_shm_size,
         host_name=socket.gethostname(),
     )
-
-
-def _engine_facts(host: _Host) -> EngineFacts:
-    config = host.config
-    release = machine.freedesktop_os_release() if Path("/etc/os-release").exists() else {}
-    return EngineFacts(
-        id=engine_id(Path(config.data_root)),
-        version=__version__,
-        api_version=f"{NEWEST.major}.{NEWEST.minor}",
-        min_api_version=f"{OLDEST.major}.{OLDEST.minor}",
-        data_root=config.data_root,
-        host_name=socket.gethostname(),
-        operating_system=release.get("PRETTY_NAME", "Linux"),
-        os_version=release.get("VERSION_ID", ""),
-        storage_driver=host.snapshots.driver,
-        backing_filesystem=filesystem_of(Path(config.data_root)),
-        log_driver=config.log_driver,
-        runtimes={
-            name: (runtime.program, runtime.version) for name, runtime in host.runtimes.items()
-        },
-        default_runtime=config.default_runtime,
-        labels=config.labels,
-        registries=registry_info(config),
-        debug=config.debug,
-        init_binary=host.init_path,
-        warnings=exposure_warnings(config),
-        started_ns=time.time_ns(),
-    )
-
-
-def exposure_warnings(config: Config) -> list[str]:
-    """Return what `info` and the log say of an API that the network can reach."""
-    if not config.insecure_tcp:
-        return []
-    return [
-        f"WARNING: API is accessible on {address} without encryption. Access to the remote API is"
-        " equivalent to root access on the host."
-        for address in config.hosts
-        if address.startswith("tcp://") and not config.tlsverify
-    ]
-
-
-def filesystem_of(path: Path) -> str:
-    """Return the type of the filesystem that holds `path`, such as `ext4`."""
-    device = path.stat().st_dev
-    wanted = f"{os.major(device)}:{os.minor(device)}"
-    for line in Path("/proc/self/mountinfo").read_text().splitlines():
-        words = line.split()
-        if words[2] == wanted:
-            return words[words.index("-") + 1]
-    return "unknown"
-
-
-def _snapshots(config: Config, data_root: Path) -> Snapshots:
-    if config.storage_driver == "vfs":
-        return VfsSnapshots(data_root / "vfs", limits=unpack_limits(config))
-    return OverlaySnapshots(data_root / "overlay2", limits=unpack_limits(config))
-
-
-async def _runtimes(config: Config, exec_root: Path) -> dict[str, Runtime]:
-    runtimes = {"crun": await find_runtime(exec_root)}
-    for name, given in config.runtimes.items():
-        runtimes[name] = await find_runtime(
-            exec_root, name=name, path=given.path, args=tuple(given.runtime_args)
-        )
-    return runtimes
-
-
-def _init_path(config: Config) -> str:
-    try:
-        return find_init(config.init_path)
-    except Unavailable:
-        if config.init_path or config.init:
-            raise
-        return ""  # containers that ask for one are told so
 
 
 def _network_config(config: Config) -> NetworkConfig:

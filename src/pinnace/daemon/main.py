@@ -18,11 +18,13 @@ from pinnace.api.http.listeners import Listener, ListenSpec, listen
 from pinnace.api.http.peer import groups_of
 from pinnace.api.http.tls import TlsSpec
 from pinnace.daemon.boot import boot, repair_builds, start_by_policy
-from pinnace.daemon.compose import Daemon, Tasks, compose, exposure_warnings
+from pinnace.daemon.compose import Daemon, compose
 from pinnace.daemon.config import Config, load
+from pinnace.daemon.facts import exposure_warnings
 from pinnace.daemon.notify import notify
 from pinnace.daemon.roots import lock_root, make_roots, write_pid
 from pinnace.daemon.upkeep import keep_images
+from pinnace.daemon.workers import Tasks
 from pinnace.engine.containers.spec import DEFAULT_CGROUP_PARENT
 from pinnace.errors import Internal, PinnaceError
 from pinnace.host.process import use_pidfds
