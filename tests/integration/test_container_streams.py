@@ -228,8 +228,9 @@ async def test_a_terminal_exec_gets_the_size_that_start_asks_for(running, client
     exec_id = await one.execs.create(
         "web",
         ExecConfig(
-            # The runtime makes the terminal, the supervisor gives it a size.
-            cmd=["/bin/sh", "-c", "until stty size 2>/dev/null; do :; done"],
+            # The runtime makes the terminal, the supervisor gives it a size; before, busybox's
+            # stty prints nothing and succeeds.
+            cmd=["/bin/sh", "-c", "until stty size 2>/dev/null | grep ' '; do :; done"],
             tty=True,
             attach_stdout=True,
         ),
