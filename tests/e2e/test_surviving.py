@@ -154,6 +154,26 @@ def test_files_of_a_running_container_are_found_without_a_mount_on_the_host(engi
     assert "given\n" in engine.cli("cp", f"{held}:/given", "-").stdout.decode()
 
 
+def test_a_container_whose_runtime_is_not_configured_any_more_is_told_of(engine, away):
+    before = engine.command
+    engine.stop()
+    engine.command = [*before, f"--add-runtime=other={shutil.which('crun')}"]
+    try:
+        engine.launch()
+        held = run(engine, "--runtime", "other")
+        away()
+    finally:
+        engine.command = before
+    engine.launch()
+    assert state(engine, held)["Running"]
+    assert "MergedDir" in inspect(engine, held)["GraphDriver"]["Data"]
+    done = engine.cli("exec", held, "true")
+    assert b"unknown or invalid runtime name: other" in done.stdout
+    cli(engine, "kill", held)
+    assert state(engine, held)["ExitCode"] == 137
+    cli(engine, "rm", held)
+
+
 def mounted_roots(engine) -> list[str]:
     place = str(engine.root / "exec" / "bundles")
     return [line for line in Path("/proc/self/mountinfo").open() if place in line]

@@ -1,9 +1,7 @@
-import contextlib
 import io
 import socket
 import stat
 import tarfile
-from functools import partial
 
 import pytest
 from tests.support.container_files import CONTAINER, Setting, members, tar_of
@@ -38,28 +36,28 @@ def test_a_file_is_found_whether_the_container_runs_or_not(one):
 
 
 @pytest.mark.parametrize("when", ["before it is opened", "after"])
-@pytest.mark.parametrize("what", ["detached", "ends"])
+@pytest.mark.parametrize("what", ["run", "end"])
 def test_the_files_of_a_container_that_changes_meanwhile_are_found(one, monkeypatch, what, when):
     if not one.bundles.bundle(CONTAINER).exists():
         one.start()
-    opened = roots.directory
-    left = [one.end if one.process else partial(mount.unmount, one.rootfs)]
-    if what == "detached" and not one.process:
-        left = [one.run]
+    opened = roots._mounted
+    left = [getattr(one, what)]
 
-    @contextlib.contextmanager
-    def opened_late(path):
-        if left and when != "after":
-            left.pop()()
-        with opened(path) as descriptor:
-            if left:
-                left.pop()()
-            yield descriptor
+    def opened_late(path, *where, **how):
+        if not left or path != one.mount_point:
+            return opened(path, *where, **how)
+        change = left.pop()
+        if when == "after":
+            descriptor = opened(path, *where, **how)
+            change()
+            return descriptor
+        change()
+        return opened(path, *where, **how)
 
-    monkeypatch.setattr(roots, "directory", opened_late)
+    if one.rootfs == one.mount_point:
+        monkeypatch.setattr(roots, "_mounted", opened_late)
     with one.view() as view:
         assert view.stat("/file").size == 8
-    assert not left
 
 
 def test_absolute_links_lead_inside_the_container(one):
@@ -190,7 +188,7 @@ def test_export_is_the_root_without_volumes(one):
 
 
 def test_sockets_are_left_out(one):
-    if one.process is None:
+    if one.rootfs == one.mount_point:
         one.run()
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(one.rootfs / "run/sock"))

@@ -3,8 +3,6 @@
 import io
 import os
 import shutil
-import subprocess
-import sys
 import tarfile
 from pathlib import Path
 
@@ -16,23 +14,6 @@ from pinnace.host.snapshots.overlay import OverlaySnapshots
 from pinnace.model.record import ContainerId
 
 CONTAINER = ContainerId("c0" * 32)
-# Goes into a mount namespace of its own, makes argv[1] its root, as runtimes do, and stays.
-IN_ROOT = """
-import ctypes, os, sys
-libc = ctypes.CDLL(None, use_errno=True)
-def call(result):
-    if result < 0:
-        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-call(libc.unshare(0x20000))
-call(libc.mount(b"", b"/", None, 1 << 18 | 16384, None))
-os.chdir(sys.argv[1])
-call(libc.syscall(%d, b".", b"."))
-call(libc.umount2(b".", 2))
-for command in sys.stdin:
-    exec(command)
-    print("done", flush=True)
-"""
-PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}[os.uname().machine]
 
 
 def tar_of(**members):
@@ -86,13 +67,15 @@ class Setting:
         self.volume = base / "volume"
         self.bundles = HostBundles(base / "data", base / "exec", self.snapshots)
         self.files = HostFiles(base / "exec", self.snapshots, self.bundles.copy_rootfs)
-        self.process = None
+        self._root = -1
 
     @property
     def rootfs(self):
         """Where the container's root is on the host."""
-        if self.process is not None:
-            return Path(f"/proc/{self.process.pid}/root")
+        return Path(f"/proc/self/fd/{self._root}") if self._root >= 0 else self.mount_point
+
+    @property
+    def mount_point(self):
         return self.bundles.rootfs(CONTAINER)
 
     def start(self):
@@ -100,28 +83,18 @@ class Setting:
         self.bundles.mount_rootfs(CONTAINER)
 
     def run(self):
-        """Have a process with the root, which is detached from the host."""
+        """Detach the root from the host, as after a start."""
         if not self.bundles.bundle(CONTAINER).exists():
             self.start()
-        command = [sys.executable, "-c", IN_ROOT % PIVOT_ROOT, str(self.rootfs)]
-        self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        self.inside("pass")
-        self.bundles.write_bundle_file(CONTAINER, "pid", str(self.process.pid).encode())
+        self._root = os.open(self.mount_point, os.O_PATH | os.O_CLOEXEC)
         self.bundles.detach_rootfs(CONTAINER)
 
-    def inside(self, command):
-        """Let the process do something."""
-        self.process.stdin.write(f"{command}\n")
-        self.process.stdin.flush()
-        assert self.process.stdout.readline() == "done\n"
-
     def end(self):
-        """End the process."""
-        if self.process is not None:
-            self.process.communicate()
-            self.process = None
+        """Clear up as after the end."""
+        if self._root >= 0:
+            os.close(self._root)
+            self._root = -1
+        self.bundles.unmount_rootfs(CONTAINER)
 
     def view(self, *mounts, **how):
         return self.files.view(CONTAINER, mounts, **how)
@@ -132,6 +105,7 @@ class Setting:
     def close(self):
         self.end()
         self.bundles.remove(CONTAINER)
+        self.bundles.close()
         assert not list((self.base / "exec/views").iterdir())
         assert str(self.base) not in Path("/proc/self/mountinfo").read_text()
         shutil.rmtree(self.base)

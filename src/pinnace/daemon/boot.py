@@ -53,6 +53,7 @@ async def boot(daemon: Daemon) -> list[ContainerId]:
         log.warning("repaired: %s", sentence)
     for container in running:
         daemon.keeper.adopt(container)
+        daemon.runner.detach_root_later(container)  # the daemon may have died before
     await daemon.runner.drained()
     await _remove_orphans(daemon, tasks)
     return [found.container.id for found in findings if found.wants_start]

@@ -166,6 +166,7 @@ async def _shut_down(daemon: Daemon, listeners: Sequence[Listener], app: Api) ->
     await daemon.netstack.close()
     await daemon.monitor.close()
     if not any(container.state.status in _LIVE for container in daemon.registry):
+        daemon.bundles.close()
         release_copies(Path(daemon.config.exec_root))
         remove_empty(host_layout(), DEFAULT_CGROUP_PARENT)
 

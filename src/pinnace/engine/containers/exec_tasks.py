@@ -44,7 +44,7 @@ class ExecTasks:
         console_size: tuple[int, int] | None,
     ) -> TaskSpec:
         parts = self._parts
-        runtime = parts.runtimes[container.host_config.runtime]
+        runtime = parts.runtime_of(container)
         own_cgroups = runtime.is_crun and parts.facts.cgroup.version == 1
         user = config.user or container.config.user
         identity = identity_of(parts.bundles, container, user)

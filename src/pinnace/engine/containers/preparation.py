@@ -92,12 +92,12 @@ class Preparation:
         bundle = parts.bundles.write_bundle_file(
             container.id, "config.json", msgspec.json.encode(described)
         ).parent
-        runtime = parts.runtimes[container.host_config.runtime]
+        runtime = parts.runtime_of(container)
         task = self._task(container, str(bundle), plan, runtime, own_cgroups=own_cgroups)
         return Prepared(task, plan)
 
     def _has_own_cgroups(self, container: Container) -> bool:
-        runtime = self._parts.runtimes[container.host_config.runtime]
+        runtime = self._parts.runtime_of(container)
         return runtime.is_crun and self._parts.facts.cgroup.version == 1
 
     def _task(
@@ -228,7 +228,7 @@ class Preparation:
         own_cgroups: bool,
     ) -> spec.SpecInputs:
         parts, host = self._parts, container.host_config
-        runtime = self._parts.runtimes[host.runtime]
+        runtime = parts.runtime_of(container)
         joined: dict[str, str] = {}
         for kind, mode in (("ipc", host.ipc_mode), ("pid", host.pid_mode)):
             if mode.startswith("container:"):

@@ -32,7 +32,7 @@ from pinnace.engine.containers.preparation import (
 )
 from pinnace.engine.containers.registry import ContainerRegistry
 from pinnace.engine.containers.resources import block_paths, runtime_resources
-from pinnace.errors import NotFound, PinnaceError, RuntimeFailure
+from pinnace.errors import InvalidParameter, NotFound, PinnaceError, RuntimeFailure
 from pinnace.model.container import Container, DriverData
 from pinnace.model.endpoint import EndpointSettings, PortMap
 from pinnace.model.record import ContainerId, ImageId
@@ -178,6 +178,17 @@ class RunnerParts:
     explain: Callable[[str, str], PinnaceError]
     init_path: str = ""
 
+    def runtime_of(self, container: Container) -> RuntimeProgram:
+        """Return the runtime that a container asks for.
+
+        Raises:
+            InvalidParameter: The daemon is not configured with it any more.
+        """
+        name = container.host_config.runtime
+        if name not in self.runtimes:
+            raise InvalidParameter(f"unknown or invalid runtime name: {name}")
+        return self.runtimes[name]
+
 
 class Runner:
     """Starts containers and clears up after them; decides nothing about when."""
@@ -281,9 +292,6 @@ class Runner:
                 raise one
         return first.result()
 
-    def _runtime(self, container: Container) -> RuntimeProgram:
-        return self._parts.runtimes[container.host_config.runtime]
-
     # Stop
 
     async def disconnect(self, container: Container) -> Container:
@@ -342,7 +350,7 @@ class Runner:
     async def _clean_up(self, container: Container) -> None:
         parts = self._parts
         await parts.offload(lambda: self._remove_run(container))
-        await self._runtime(container).delete(container.id)
+        await parts.runtime_of(container).delete(container.id)
 
     def _remove_run(self, container: Container) -> None:
         parts = self._parts
@@ -377,7 +385,6 @@ class Runner:
         """Take up what a container holds that went on running while the daemon was away."""
         for volume, _ in mounted_volumes(container):
             self._parts.bundles.hold_volume(container.id, volume, None)
-        self.detach_root_later(container)
 
     def detach_root_later(self, container: Container) -> None:
         """Take a running container's root out of the host's mounts, in the background."""
@@ -393,7 +400,8 @@ class Runner:
 
         Of other runtimes than crun, some have processes that work with it from outside.
         """
-        return self._runtime(container).is_crun
+        runtime = self._parts.runtimes.get(container.host_config.runtime)
+        return runtime is not None and runtime.is_crun
 
     def cgroup_plan(self, container: Container) -> CgroupPlan:
         """Return the container's control groups with its limits, without device rules."""

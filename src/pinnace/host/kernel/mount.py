@@ -8,12 +8,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from pinnace.host.kernel.mount_tree import attach_mount, new_mount
+from pinnace.host.kernel.paths import directory
+
 _LIBC = ctypes.CDLL(None, use_errno=True)
-_SYS_MOVE_MOUNT, _SYS_FSOPEN, _SYS_FSCONFIG, _SYS_FSMOUNT = 429, 430, 431, 432
-_FSCONFIG_SET_STRING, _FSCONFIG_CMD_CREATE = 1, 6
-_FSOPEN_CLOEXEC = _FSMOUNT_CLOEXEC = 1
-_MOVE_MOUNT_F_EMPTY_PATH = 4
-_AT_FDCWD = -100
 _MNT_DETACH, _UMOUNT_NOFOLLOW = 2, 8
 _CLONE_FS = 0x200
 _PAGE = 4096
@@ -54,9 +52,9 @@ def bind(source: Path, target: Path, *, recursive: bool = False, read_only: bool
             raise
 
 
-def make_private(target: Path) -> None:
+def make_private(target: Path, *, recursive: bool = False) -> None:
     """Stop mount events from spreading to and from `target`."""
-    mount("", target, "", flags=MS_PRIVATE)
+    mount("", target, "", flags=MS_PRIVATE | (MS_REC if recursive else 0))
 
 
 def unmount(target: Path, *, detach: bool = True) -> bool:
@@ -117,7 +115,12 @@ def _mount_overlay(
     settings = [("lowerdir+", path) for path in lower]
     settings += [("upperdir", _escape(upper)), ("workdir", _escape(work))]
     settings += [(key, value) for key, _, value in (option.partition("=") for option in options)]
-    _mount_by_steps("overlay", target, settings)
+    tree = new_mount("overlay", settings)
+    try:
+        with directory(target) as target_fd:
+            attach_mount(tree, target_fd)
+    finally:
+        os.close(tree)
 
 
 _thread = threading.local()
@@ -143,32 +146,6 @@ def _working_in(directory: Path) -> Iterator[None]:
 def _escape(path: str) -> str:
     """Protect what separates layers and options (overlayfs.rst; fs/overlayfs/params.c)."""
     return path.replace("\\", "\\\\").replace(":", "\\:").replace(",", "\\,")
-
-
-def _mount_by_steps(fstype: str, target: Path, settings: Sequence[tuple[str, str]]) -> None:
-    context = _check(_LIBC.syscall(_SYS_FSOPEN, fstype.encode(), _FSOPEN_CLOEXEC), target)
-    try:
-        for key, value in settings:
-            result = _LIBC.syscall(
-                _SYS_FSCONFIG, context, _FSCONFIG_SET_STRING, key.encode(), os.fsencode(value), 0
-            )
-            _check(result, target)
-        _check(_LIBC.syscall(_SYS_FSCONFIG, context, _FSCONFIG_CMD_CREATE, None, None, 0), target)
-        tree = _check(_LIBC.syscall(_SYS_FSMOUNT, context, _FSMOUNT_CLOEXEC, 0), target)
-        try:
-            result = _LIBC.syscall(
-                _SYS_MOVE_MOUNT,
-                tree,
-                b"",
-                _AT_FDCWD,
-                os.fsencode(target),
-                _MOVE_MOUNT_F_EMPTY_PATH,
-            )
-            _check(result, target)
-        finally:
-            os.close(tree)
-    finally:
-        os.close(context)
 
 
 def _check(result: int, target: Path) -> int:

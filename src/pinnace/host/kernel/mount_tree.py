@@ -7,17 +7,39 @@ a path twice, so nobody can exchange what is changed between two steps.
 import ctypes
 import os
 import struct
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
-_SYS_OPEN_TREE, _SYS_MOVE_MOUNT, _SYS_MOUNT_SETATTR = 428, 429, 442  # the same everywhere
+# System calls have these numbers on every architecture.
+_SYS_OPEN_TREE, _SYS_MOVE_MOUNT, _SYS_MOUNT_SETATTR = 428, 429, 442
+_SYS_FSOPEN, _SYS_FSCONFIG, _SYS_FSMOUNT = 430, 431, 432
+_FSCONFIG_SET_STRING, _FSCONFIG_CMD_CREATE = 1, 6
+_FSOPEN_CLOEXEC = _FSMOUNT_CLOEXEC = 1
 _OPEN_TREE_CLONE, _OPEN_TREE_CLOEXEC = 1, os.O_CLOEXEC
 _AT_EMPTY_PATH, _AT_RECURSIVE = 0x1000, 0x8000
 _FROM_EMPTY_PATH, _TO_EMPTY_PATH = 0x04, 0x40
 _MOUNT_ATTR_RDONLY = 1
 _MS_PRIVATE = 1 << 18
-_CLONE_FS, _CLONE_NEWNS = 0x200, 0x20000
 _ATTR = struct.Struct("=QQQQ")  # struct mount_attr: set, clear, propagation, user namespace
+
+
+def new_mount(fstype: str, settings: Sequence[tuple[str, str]]) -> int:
+    """Return a new filesystem that is mounted nowhere yet; see `attach_mount`.
+
+    Raises:
+        OSError: As fsopen(2), fsconfig(2) or fsmount(2).
+    """
+    context = _check(_LIBC.syscall(_SYS_FSOPEN, fstype.encode(), _FSOPEN_CLOEXEC))
+    try:
+        for key, value in settings:
+            result = _LIBC.syscall(
+                _SYS_FSCONFIG, context, _FSCONFIG_SET_STRING, key.encode(), os.fsencode(value), 0
+            )
+            _check(result)
+        _check(_LIBC.syscall(_SYS_FSCONFIG, context, _FSCONFIG_CMD_CREATE, None, None, 0))
+        return _check(_LIBC.syscall(_SYS_FSMOUNT, context, _FSMOUNT_CLOEXEC, 0))
+    finally:
+        os.close(context)
 
 
 def clone_mount(source_fd: int, *, recursive: bool = False) -> int:
@@ -42,30 +64,6 @@ def clone_mount(source_fd: int, *, recursive: bool = False) -> int:
         os.close(tree)
         raise
     return tree
-
-
-def clone_root_of(namespace_fd: int) -> int:
-    """Return a detached, private copy of the root mount of a mount namespace; see `clone_mount`.
-
-    Args:
-        namespace_fd: As `/proc/PID/ns/mnt`.
-
-    Raises:
-        OSError: As setns(2), open_tree(2) or mount_setattr(2).
-    """
-
-    def clone() -> int:
-        # A thread with a root and a working directory of its own may enter; it never comes back.
-        _check(_LIBC.unshare(_CLONE_FS))
-        _check(_LIBC.setns(namespace_fd, _CLONE_NEWNS))
-        root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            return clone_mount(root)
-        finally:
-            os.close(root)
-
-    with ThreadPoolExecutor(1, "mount-namespace") as thread:
-        return thread.submit(clone).result()
 
 
 def make_read_only(mount_fd: int, *, recursive: bool = False) -> None:

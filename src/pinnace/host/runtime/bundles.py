@@ -18,7 +18,7 @@ from pinnace.host.kernel.paths import directory, make_directories, open_in_root,
 from pinnace.host.runtime.devices import block_numbers, device_nodes, host_devices
 from pinnace.host.runtime.propagation import mount_propagations
 from pinnace.host.runtime.rootfs import check_mount_points
-from pinnace.host.runtime.roots import copy_root, detach_root, root_of
+from pinnace.host.runtime.roots import Roots
 from pinnace.host.runtime.users import resolve_identity
 from pinnace.host.runtime.volume_mounts import VolumeMounts
 from pinnace.model.record import ContainerId
@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 
 _MS_NOSUID, _MS_NODEV, _MS_NOEXEC = 2, 4, 8  # sys/mount.h
 _COPY_TIMEOUT_S = 600
+_REMOVALS = 10
 _IMAGE = "image-"  # with a number: where an image is mounted
 
 
@@ -39,6 +40,7 @@ class HostBundles:
         self._bundles = exec_root / "bundles"
         self._snapshots = snapshots
         self._volumes = VolumeMounts()
+        self._roots = Roots(exec_root / "roots")
         self._containers.mkdir(mode=0o710, exist_ok=True)
         self._bundles.mkdir(mode=0o711, exist_ok=True)
 
@@ -66,8 +68,9 @@ class HostBundles:
     def mount_rootfs(self, container_id: ContainerId) -> Path:
         """See the contract."""
         target = self.rootfs(container_id)
-        self.bundle(container_id).mkdir(mode=0o711, exist_ok=True)
-        target.mkdir(mode=0o755, exist_ok=True)
+        self.unmount_rootfs(container_id)  # of a run whose clearing up failed
+        self.bundle(container_id).mkdir(mode=0o711)
+        target.mkdir(mode=0o755)
         try:
             self._snapshots.mount(snapshot_key(container_id), target)
         except OSError as exc:
@@ -84,17 +87,18 @@ class HostBundles:
 
     def detach_rootfs(self, container_id: ContainerId) -> None:
         """See the contract."""
-        detach_root(self.bundle(container_id))
+        self._roots.detach(self.bundle(container_id))
 
     def copy_rootfs(self, container_id: ContainerId) -> int:
-        """Return a detached copy of the root mount of a running container; see `copy_root`."""
-        return copy_root(self.bundle(container_id))
+        """Return a detached copy of the root mount of a running container; see `Roots.copy`."""
+        return self._roots.copy(self.bundle(container_id))
 
     def unmount_rootfs(self, container_id: ContainerId) -> None:
         """See the contract."""
         bundle = self.bundle(container_id)
         if not bundle.exists():
             return
+        self._roots.drop(bundle)
         images = list(bundle.glob(f"{_IMAGE}*"))
         for target in (bundle / "shm", bundle / "rootfs", *images):
             while mount.unmount(target):
@@ -105,7 +109,7 @@ class HostBundles:
                 target.rmdir()
         for target in images:
             self._snapshots.remove(_image_key(container_id, target.name))
-        shutil.rmtree(bundle)
+        _remove(bundle)
 
     def mount_image(self, container_id: ContainerId, number: int, layer: ChainId | None) -> Path:
         """See the contract."""
@@ -249,10 +253,14 @@ class HostBundles:
     def identity(self, container_id: ContainerId, user: str, groups: Sequence[str]) -> Identity:
         """See the contract."""
         try:
-            with root_of(self.bundle(container_id)) as root_fd:
+            with self._roots.root(self.bundle(container_id)) as root_fd:
                 return resolve_identity(root_fd, user, groups)
         except FileNotFoundError as exc:
             raise Conflict(f"container {container_id} is not running") from exc
+
+    def close(self) -> None:
+        """Give up what is only needed while containers run, now that none does."""
+        self._roots.close()
 
     def present(self) -> Sequence[ContainerId]:
         """See the contract."""
@@ -280,6 +288,19 @@ def _write(path: Path, content: bytes, *, mode: int) -> None:
             content = content[os.write(fd, content) :]
     finally:
         os.close(fd)
+
+
+def _remove(bundle: Path) -> None:
+    """Remove a bundle, in which the runtime or the end of an exec may still be at work."""
+    for _ in range(_REMOVALS):
+        try:
+            shutil.rmtree(bundle)
+        except OSError as exc:
+            if exc.errno not in {errno.ENOENT, errno.ENOTEMPTY}:
+                raise
+        if not bundle.exists():
+            return
+    raise Internal(f"cannot remove {bundle}: something is written there")
 
 
 def _image_key(container_id: ContainerId, name: str) -> SnapshotKey:

@@ -246,7 +246,10 @@ def _inherit(directory: str, name: str) -> str:
     A parent is filled first where its own maker has not come to that yet: both write the same.
     """
     parent = os.path.dirname(directory)  # noqa: PTH120
-    fd = os.open(f"{parent}/{name}", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fd = os.open(f"{parent}/{name}", os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError as error:
+        raise NotFound(f"control groups: no {parent}/{name}") from error
     try:
         value = os.read(fd, _CPUSET_BYTES).decode().strip()
     finally:

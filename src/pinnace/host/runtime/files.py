@@ -41,7 +41,7 @@ class HostFiles:
         Args:
             exec_root: Directory of volatile state, this daemon's alone.
             snapshots: Mounts the files of containers which do not run.
-            copy_rootfs: Copies the root mount of a running container; see `roots.copy_root`.
+            copy_rootfs: Copies the root mount of a running container; see `Roots.copy`.
         """
         self._views = exec_root / "views"
         self._snapshots = snapshots
