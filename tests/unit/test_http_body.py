@@ -15,11 +15,15 @@ from pinnace.api.http.failures import BodyIncomplete, BodyMalformed, BodyTooLarg
 
 
 def decode_all(decoder, data, cuts):
-    """Feed data in pieces; return the payload and what was left over."""
+    """Feed data in pieces, as a connection does; return the payload and what was left over."""
     buffer, payload = bytearray(), b""
     edges = sorted({0, len(data), *(cut % (len(data) + 1) for cut in cuts)})
     for start, end in itertools.pairwise(edges):
-        buffer += data[start:end]
+        piece = data[start:end]
+        if not buffer and not decoder.done and decoder.passes(piece):
+            payload += piece
+            continue
+        buffer += piece
         if not decoder.done:
             payload += decoder.decode(buffer)
     return payload, bytes(buffer)
@@ -47,6 +51,16 @@ def test_a_length_takes_exactly_its_bytes(data, length, cuts):
 def test_any_bytes_are_decoded_or_malformed(data, cuts):
     with contextlib.suppress(BodyMalformed):
         decode_all(ChunkedDecoder(), data, cuts)
+
+
+def test_what_is_payload_as_a_whole_need_not_be_decoded():
+    assert LengthDecoder(4).passes(b"1234")
+    assert not LengthDecoder(4).passes(b"12345")
+    chunked = ChunkedDecoder()
+    assert not chunked.passes(b"4\r\n1")
+    assert chunked.decode(bytearray(b"4\r\n1")) == b"1"
+    assert chunked.passes(b"23")
+    assert not chunked.passes(b"4")  # the end of a chunk is to be checked
 
 
 def test_only_a_known_short_rest_is_worth_swallowing():

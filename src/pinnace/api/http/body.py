@@ -21,6 +21,10 @@ class Decoder(Protocol):
 
     done: bool
 
+    def passes(self, data: bytes) -> bool:
+        """Tell whether all of `data` is payload, to be used as it is; it is counted then."""
+        ...
+
     def decode(self, buffer: bytearray) -> bytes:
         """Remove what belongs to the body from the front of `buffer`; return its payload.
 
@@ -43,6 +47,14 @@ class LengthDecoder:
     def remaining(self) -> int:
         """Bytes still to come."""
         return self._remaining
+
+    def passes(self, data: bytes) -> bool:
+        """See the protocol."""
+        if len(data) > self._remaining:
+            return False
+        self._remaining -= len(data)
+        self.done = self._remaining == 0
+        return True
 
     def decode(self, buffer: bytearray) -> bytes:
         """Take up to the remaining length."""
@@ -73,6 +85,13 @@ class ChunkedDecoder:
         self._extensions = 0
         self._trailers = 0
         self._step: Callable[[bytearray, list[bytes]], bool] = self._size_line
+
+    def passes(self, data: bytes) -> bool:
+        """See the protocol."""
+        if self._step != self._data or len(data) >= self._remaining:
+            return False
+        self._remaining -= len(data)
+        return True
 
     def decode(self, buffer: bytearray) -> bytes:
         """Take as many chunks, or parts of one, as are there."""

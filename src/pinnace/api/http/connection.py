@@ -100,11 +100,15 @@ class Connection(asyncio.Protocol):
             case Phase.HEAD:
                 self._buffer += data
                 self._next_request()
+            case Phase.EXCHANGE | Phase.DRAIN if self._decoder is not None:
+                if not self._buffer and self._decoder.passes(data):
+                    self._take_payload(self._decoder, data)
+                else:
+                    self._buffer += data
+                    self._decode_body()
             case Phase.EXCHANGE | Phase.DRAIN:
                 self._buffer += data
-                if self._decoder is not None:
-                    self._decode_body()
-                elif len(self._buffer) > self._owner.limits.queue_bytes:
+                if len(self._buffer) > self._owner.limits.queue_bytes:
                     self.transport.pause_reading()
             case Phase.RAW:
                 assert self._body is not None  # noqa: S101 - take_over made it
@@ -387,18 +391,22 @@ class Connection(asyncio.Protocol):
             self.transport.write(CONTINUE)
 
     def _decode_body(self) -> None:
-        assert self._decoder is not None  # noqa: S101 - callers checked
+        decoder = self._decoder
+        assert decoder is not None  # noqa: S101 - callers checked
         try:
-            payload = self._decoder.decode(self._buffer)
+            payload = decoder.decode(self._buffer)
         except BodyMalformed as exc:
             self._answer_last = True
             self._end_body(exc)
             if self._phase is Phase.DRAIN:
                 self._close()
             return
+        self._take_payload(decoder, payload)
+
+    def _take_payload(self, decoder: Decoder, payload: bytes) -> None:
         if self._body is not None and self._phase is not Phase.DRAIN:
             self._body.feed(payload)
-        if self._decoder.done:
+        if decoder.done:
             self._decoder = None
             if self._body is not None:
                 self._body.end()
