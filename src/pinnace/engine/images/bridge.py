@@ -10,16 +10,20 @@ from collections.abc import AsyncIterator, Mapping
 
 from pinnace.errors import Unavailable
 
-HIGH_WATER = 4 << 20
+HIGH_WATER = 2 << 20
 _MESSAGES = 256
 
 Message = Mapping[str, object]  # one line of a JSON stream, as Docker's clients expect it
 
 
 class ByteInlet:
-    """A blocking reader in a thread, fed from the event loop."""
+    """A blocking reader in a thread, fed from the event loop.
+
+    The thread takes all that is there at once, and reads on without disturbing the loop.
+    """
 
     def __init__(self) -> None:
+        self._taken: deque[bytes] = deque()  # the reader's
         self._chunks: deque[bytes] = deque()
         self._size = 0
         self._ended = False
@@ -52,20 +56,16 @@ class ByteInlet:
         Raises:
             Unavailable: The sending side went away.
         """
-        with self._changed:
-            self._changed.wait_for(lambda: self._chunks or self._ended or self._broken)
-            if self._broken:
-                raise Unavailable("the client went away")
-            if not self._chunks:
-                return b""
-            chunk = self._chunks.popleft()
-            if 0 <= size < len(chunk):
-                self._chunks.appendleft(chunk[size:])
-                chunk = chunk[:size]
-            was_full = self._size >= HIGH_WATER
-            self._size -= len(chunk)
-        if was_full:  # otherwise nobody waits for room
-            self._loop.call_soon_threadsafe(self._room.set)
+        if not self._taken:
+            self._take()
+        if self._broken:
+            raise Unavailable("the client went away")
+        if not self._taken:
+            return b""
+        chunk = self._taken.popleft()
+        if 0 <= size < len(chunk):
+            self._taken.appendleft(chunk[size:])
+            chunk = chunk[:size]
         return chunk
 
     def close(self) -> None:
@@ -75,6 +75,15 @@ class ByteInlet:
             self._chunks.clear()
             self._size = 0
         self._loop.call_soon_threadsafe(self._room.set)
+
+    def _take(self) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._chunks or self._ended or self._broken)
+            self._taken, self._chunks = self._chunks, self._taken
+            was_full = self._size >= HIGH_WATER
+            self._size = 0
+        if was_full:  # otherwise nobody waits for room
+            self._loop.call_soon_threadsafe(self._room.set)
 
     async def _feed(self, chunk: bytes) -> None:
         if not chunk:

@@ -8,7 +8,6 @@ places which an image could influence (SECURITY class 8).
 import bz2
 import hashlib
 import lzma
-import queue
 import threading
 from collections.abc import Iterator
 from typing import BinaryIO, Protocol, cast
@@ -21,7 +20,7 @@ from pinnace.errors import InvalidParameter
 from pinnace.oci.digest import Digest
 
 CHUNK = 256 * 1024
-_QUEUE_CHUNKS = 16
+_AHEAD = 2 << 20  # bytes that may wait for the caller
 _RATIO_FLOOR = 64 << 20  # below this a high ratio harms nobody
 _MAX_WINDOW = 128 << 20  # zstd --long=27, what other engines accept
 _XZ_MEMORY = 256 << 20
@@ -59,8 +58,8 @@ class InflatedLayer:
     def __init__(self, source: ByteSource, limits: UnpackLimits) -> None:
         """Prepare to read from `source`, which stays the caller's to close."""
         self._limits = limits
-        self._queue: queue.Queue[bytes | BaseException | None] = queue.Queue(_QUEUE_CHUNKS)
-        self._stopped = threading.Event()
+        self._chunks = _HandOver()
+        self._failure: BaseException | None = None
         self._reader = _HashingReader(source)
         self.digest = Digest("")
         self.diff_id = Digest("")
@@ -73,46 +72,73 @@ class InflatedLayer:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._stopped.set()
-        while self._thread.is_alive():
-            # The pump may wait for room in the queue: make it.
-            try:
-                self._queue.get(timeout=0.02)
-            except queue.Empty:
-                continue
+        self._chunks.end()
         self._thread.join()
 
     def __iter__(self) -> Iterator[bytes]:
-        while True:
-            item = self._queue.get()
-            if item is None:
-                return
-            if isinstance(item, BaseException):
-                raise item
-            yield item
+        while chunks := self._chunks.take():
+            yield from chunks
+        if self._failure is not None:
+            raise self._failure
 
     def _pump(self) -> None:
         try:
             self._inflate()
         except BaseException as exc:  # noqa: BLE001 - handed to the consumer, which raises it
-            self._queue.put(exc)
-        else:
-            self._queue.put(None)
+            self._failure = exc
+        finally:
+            self._chunks.end()
 
     def _inflate(self) -> None:
         content = hashlib.sha256()
         total = 0
         for chunk in decompressed(self._reader):
-            if self._stopped.is_set():
-                return
             total += len(chunk)
             check_growth(total, self._reader.size, self._limits)
             content.update(chunk)
-            self._queue.put(chunk)
+            if not self._chunks.put(chunk):
+                return
         self.diff_id = Digest("sha256:" + content.hexdigest())
         self.digest = self._reader.digest() or self.diff_id
         self.compressed_size = self._reader.size
         self.size = total
+
+
+class _HandOver:
+    """Chunks from one thread to another, which takes all that are there at once.
+
+    So the threads wake each other up, and compete for the interpreter lock, once for many chunks.
+    """
+
+    def __init__(self) -> None:
+        self._chunks: list[bytes] = []
+        self._size = 0
+        self._ended = False
+        self._changed = threading.Condition()
+
+    def put(self, chunk: bytes) -> bool:
+        """Add a chunk, waiting for room; False: nobody takes any more."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._size < _AHEAD or self._ended)
+            self._chunks.append(chunk)
+            self._size += len(chunk)
+            self._changed.notify()
+            return not self._ended
+
+    def take(self) -> list[bytes]:
+        """Return what is there, waiting for something; nothing at the end."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._chunks or self._ended)
+            chunks, self._chunks = self._chunks, []
+            self._size = 0
+            self._changed.notify()
+            return chunks
+
+    def end(self) -> None:
+        """Say, from either side, that no more is put or taken."""
+        with self._changed:
+            self._ended = True
+            self._changed.notify()
 
 
 def plain_chunks(source: ByteSource, limits: UnpackLimits) -> Iterator[bytes]:
