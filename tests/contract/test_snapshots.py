@@ -363,6 +363,33 @@ def test_directories_a_staged_layer_only_implies_get_the_attributes_they_have_be
     assert sorted(path.name for path in (root / "d").iterdir()) == ["a", "b", "new"]
 
 
+def test_a_directory_that_hands_on_its_group_and_the_umask_change_no_attributes(
+    snapshots, mounted
+):
+    tar = tar_of(
+        folder("s", mode=0o2775, gid=50),
+        file("s/plain", mode=0o666),
+        file("s/same", mode=0o2755, gid=50),
+        file("s/other", mode=0o6711, uid=7, gid=8),
+        file("s/implied/deep/f", mode=0o400),
+    )
+    below, _ = snapshots.adopt_layer(None, stage(snapshots, tar).diff_id)
+    root = mounted(below)
+    found = {
+        path.relative_to(root).as_posix(): (status.st_uid, status.st_gid, status.st_mode & 0o7777)
+        for path in root.glob("s/**/*")
+        for status in [path.stat()]
+    }
+    assert found == {
+        "s/plain": (0, 0, 0o666),
+        "s/same": (0, 50, 0o2755),
+        "s/other": (7, 8, 0o6711),
+        "s/implied": (0, 0, 0o755),
+        "s/implied/deep": (0, 0, 0o755),
+        "s/implied/deep/f": (0, 0, 0o400),
+    }
+
+
 def stat_of(path):
     status = path.stat()
     return status.st_uid, stat.S_IMODE(status.st_mode)

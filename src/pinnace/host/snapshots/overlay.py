@@ -41,6 +41,7 @@ from pinnace.host.snapshots.seal import has_mark_names, seal_tree
 from pinnace.host.snapshots.skeleton import make_skeleton
 from pinnace.host.snapshots.staging import StageRecord, StagingDirectory
 from pinnace.host.snapshots.tree import measure
+from pinnace.host.snapshots.unpack import set_access
 from pinnace.oci.digest import Digest
 
 # What another kernel default could turn on would put state into the upper directory which a layer
@@ -285,8 +286,7 @@ class OverlaySnapshots:
         with ExitStack() as descriptors:
             lower = [descriptors.enter_context(directory(path)) for path in below]
             diff = descriptors.enter_context(directory(path / "diff"))
-            for implied in record.implied:
-                _inherit(diff, lower, implied)
+            _inherit_all(diff, lower, record.implied)
         return self._layers.commit(path, record.arrival, parent, opaque=record.opaque)
 
     def _compare(
@@ -344,6 +344,7 @@ class _OverlayRules:
 
     def implied(self, descriptor: int, path: bytes) -> None:
         """Note a directory that is to get the attributes it has below, which may come later."""
+        set_access(descriptor, 0, 0, 0o755)
         if path in self.implicit:
             return
         self._implicit_bytes += len(path)
@@ -356,24 +357,42 @@ class _OverlayRules:
         self.implicit.discard(path)
 
 
-def _inherit(diff: int, lower: Sequence[int], path: bytes) -> None:
-    """Give a directory of a layer the attributes it has below; root and 0755 if it is new."""
+def _inherit_all(diff: int, lower: Sequence[int], paths: Iterable[bytes]) -> None:
+    """Give directories that a tar implied the attributes they have below.
+
+    Args:
+        diff: The layer's tree.
+        lower: The trees below, topmost first.
+        paths: In order, what is above before what is in it.
+    """
+    new = set[bytes]()
+    for path in paths:
+        # Nothing is below what is new, and it has the attributes it was made with.
+        if path.rpartition(b"/")[0] in new or not _inherit(diff, lower, path):
+            new.add(path)
+
+
+def _inherit(diff: int, lower: Sequence[int], path: bytes) -> bool:
+    """Give a directory of a layer the attributes it has below; root and 0755 if it is new.
+
+    Returns:
+        Whether it is below.
+    """
     flags = os.O_RDONLY | os.O_DIRECTORY
     try:
         descriptor = open_in_root(diff, path, flags, follow=False)
     except OSError as exc:
         if exc.errno in _NO_DIRECTORY:
-            return  # the archive itself replaced it
+            return True  # the archive itself replaced it
         raise
     try:
         below = _status_below(lower, path)
         if below is None:
-            os.fchown(descriptor, 0, 0)
-            os.fchmod(descriptor, 0o755)
-            return
-        os.fchown(descriptor, below.st_uid, below.st_gid)
-        os.fchmod(descriptor, stat.S_IMODE(below.st_mode))
+            set_access(descriptor, 0, 0, 0o755)
+            return False
+        set_access(descriptor, below.st_uid, below.st_gid, stat.S_IMODE(below.st_mode))
         os.utime(descriptor, ns=(below.st_mtime_ns, below.st_mtime_ns))
+        return True
     finally:
         os.close(descriptor)
 

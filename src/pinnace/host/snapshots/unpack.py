@@ -203,6 +203,8 @@ class TreeWriter:
         self._recipe = recipe
         self._prefix = prefix
         self._owner = owner
+        # Nobody else reaches a layer yet; in a live tree a file opens up when it is complete.
+        self._bits = 0o777 if prefix is None else 0o600
         self._directories = DirectoryCache(root_fd, self._implied)
         self._directory_times: dict[bytes, int] = {}
         self._entries = 0
@@ -289,11 +291,12 @@ class TreeWriter:
     def _file(
         self, parent: int, base: bytes, path: bytes, entry: TarEntry, content: Iterator[bytes]
     ) -> None:
+        bits = entry.mode & self._bits
         try:
-            descriptor = os.open(base, _CREATE, 0o600, dir_fd=parent)
+            descriptor = os.open(base, _CREATE, bits, dir_fd=parent)
         except FileExistsError:
             self._displace(parent, base, path)
-            descriptor = os.open(base, _CREATE, 0o600, dir_fd=parent)
+            descriptor = os.open(base, _CREATE, bits, dir_fd=parent)
         try:
             for chunk in content:
                 write_fully(descriptor, chunk)
@@ -367,8 +370,7 @@ class TreeWriter:
         self._directory_times[b""] = entry.mtime_ns
 
     def _set_opened(self, descriptor: int, entry: TarEntry) -> None:
-        os.fchown(descriptor, entry.uid, entry.gid)
-        os.fchmod(descriptor, entry.mode)  # after chown, which clears set-id bits
+        set_access(descriptor, entry.uid, entry.gid, entry.mode)
         for name, value in entry.xattrs.items():
             if is_kept_xattr(name, self._limits.xattrs):
                 _set_xattr(descriptor, name, value)
@@ -401,6 +403,16 @@ class TreeWriter:
             except OSError as exc:
                 if exc.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
                     raise
+
+
+def set_access(descriptor: int, uid: int, gid: int, mode: int) -> None:
+    """Set owner and permission bits, which mostly are what they should be in a new file."""
+    found = os.fstat(descriptor)
+    if (found.st_uid, found.st_gid) != (uid, gid):
+        os.fchown(descriptor, uid, gid)
+    elif stat.S_IMODE(found.st_mode) == mode:
+        return
+    os.fchmod(descriptor, mode)  # after chown, which clears set-id bits
 
 
 def write_fully(descriptor: int, data: bytes) -> None:

@@ -38,6 +38,7 @@ from pinnace.host.snapshots.layers import (
 from pinnace.host.snapshots.pack import ChunkReader, pack_changes
 from pinnace.host.snapshots.staging import StageRecord, StagingDirectory
 from pinnace.host.snapshots.tree import remove_at
+from pinnace.host.snapshots.unpack import set_access
 from pinnace.oci.digest import Digest
 
 _TAR = "layer.tar"
@@ -254,7 +255,7 @@ class _CopyRules:
         self._clear(parent, b".", path)
 
     def implied(self, descriptor: int, path: bytes) -> None:
-        os.fchmod(descriptor, 0o755)
+        set_access(descriptor, 0, 0, 0o755)
         self.created(path)
 
     def created(self, path: bytes) -> None:
