@@ -6,6 +6,7 @@ attributes are set through the descriptor of what was created. An attacker who r
 the same tree meanwhile can only misplace files inside of it.
 """
 
+import contextlib
 import errno
 import functools
 import os
@@ -112,6 +113,11 @@ class DirectoryCache:
         known = self._known.get(path)
         if known is not None:
             return known
+        above, _, base = path.rpartition(b"/")
+        if make and base and (parent := self._known.get(above)) is not None:
+            # Most likely it is missing: an archive brings its directories, and those are known.
+            with contextlib.suppress(FileExistsError):
+                return self._make(parent, base, path)
         missing: list[bytes] = []
         found = self._try(path)
         while found is None:
@@ -124,6 +130,13 @@ class DirectoryCache:
             path = path + b"/" + base if path else base
             found = self._make(found, base, path)
         return found
+
+    def add(self, path: bytes, descriptor: int) -> None:
+        """Take over the descriptor of a directory; there are no links in its path."""
+        if path in self._known:
+            self._stale.append(descriptor)
+        else:
+            self._keep(path, descriptor, path)
 
     def forget(self) -> None:
         """Resolve anew from here on: a directory or link was replaced."""
@@ -318,10 +331,8 @@ class TreeWriter:
                 os.mkdir(base, 0o700, dir_fd=parent)
                 self._rules.covered(parent, base, path)
         descriptor = os.open(base, _OPEN_DIRECTORY, dir_fd=parent)
-        try:
-            self._set_opened(descriptor, entry)
-        finally:
-            os.close(descriptor)
+        self._directories.add(path, descriptor)
+        self._set_opened(descriptor, entry)
         self._directory_times[path] = entry.mtime_ns
 
     def _hard_link(self, parent: int, base: bytes, path: bytes, entry: TarEntry) -> None:
