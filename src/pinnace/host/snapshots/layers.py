@@ -281,7 +281,7 @@ class LayerDirectory:
                     _copy_content(item, diff_fd, base_fd, out)
                 else:
                     out.write(item.data)
-        if "sha256:" + out.hexdigest() != record.diff_id:
+        if "sha256:" + out.finish() != record.diff_id:
             raise Internal(f"layer {chain} is damaged: its content does not match its digest")
 
     def remove(self, chain: ChainId) -> None:

@@ -22,6 +22,7 @@ from pinnace.contracts.snapshots import ByteSink
 from pinnace.errors import Internal
 
 _FLUSH_BYTES = 1 << 20
+_PIECE_BYTES = 256 << 10
 _RAW, _FILE, _MOVED = b"R", b"F", b"M"
 _LEVEL = 3
 
@@ -146,18 +147,30 @@ def _follow(path: bytes, index: int, moves: list[tuple[int, Moved]]) -> bytes:
 
 
 class HashingWriter:
-    """Writes to a file and hashes what it writes."""
+    """Writes to a file and hashes what it writes, small pieces many at a time."""
 
     def __init__(self, target: ByteSink) -> None:
         """Write to `target`, which stays the caller's to close."""
         self._target = target
         self._hash = hashlib.sha256()
+        self._pieces: list[bytes] = []
+        self._size = 0
 
     def write(self, data: bytes) -> None:
-        """Write all of `data`."""
+        """Write all of `data`, now or later."""
+        self._pieces.append(data)
+        self._size += len(data)
+        if self._size >= _PIECE_BYTES:
+            self._flush()
+
+    def finish(self) -> str:
+        """Write what waits, and return the sha256 of everything written."""
+        self._flush()
+        return self._hash.hexdigest()
+
+    def _flush(self) -> None:
+        data = b"".join(self._pieces)
+        self._pieces.clear()
+        self._size = 0
         self._hash.update(data)
         self._target.write(data)
-
-    def hexdigest(self) -> str:
-        """Return the sha256 of everything written."""
-        return self._hash.hexdigest()
