@@ -153,11 +153,11 @@ class ByteOutlet:
                 self._size = 0
                 ended = self._ended
                 self._changed.notify_all()
-            if chunks:
-                yield b"".join(chunks)
-            elif ended:
-                return
-            else:
+            for chunk in chunks:
+                yield chunk
+            if not chunks:
+                if ended:
+                    return
                 await self._ready.wait()
 
 
