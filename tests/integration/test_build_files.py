@@ -99,6 +99,14 @@ def test_sums_are_those_of_docker(files):
     assert shown_sum(select(tree, "a.txt", SourceRules())) == wanted
 
 
+def test_the_sum_of_a_file_does_not_depend_on_what_is_before_it(files):
+    named = member("a" * 120, uname="somebody", gname="some", pax_headers={"comment": "x"})
+    before = [member("f"), member("long" * 50)]
+    (alone,) = files.receive("c", io.BytesIO(tar_of(named, content=b"odd")))
+    *_, last = files.receive("d", io.BytesIO(tar_of(*before, named, content=b"odd")))
+    assert last.sum == alone.sum
+
+
 def test_a_directory_gives_its_content_and_links_stay_links(files, snapshots):
     layer = copied(files, snapshots, "d", "/t", context=CONTEXT)
     assert layer.getnames() == ["t", "t/g", "t/l"]

@@ -112,6 +112,9 @@ class TarReader:
 
     After each `next_entry` the content must be taken with `content` or passed over with `skip`
     before the following one is asked for.
+
+    Attributes:
+        header: The block that describes the member returned last, as it is in the archive.
     """
 
     def __init__(
@@ -120,6 +123,7 @@ class TarReader:
         """Read from `stream`; give all bytes which are not taken as content to `record`."""
         self._stream = stream
         self._keep = record or _forget
+        self.header = b""
         self._pending = 0
         self._padding = 0
 
@@ -138,6 +142,7 @@ class TarReader:
         if not header:
             return None
         entry = _entry(header, pax)
+        self.header = header
         self._pending = entry.size
         self._padding = -entry.size % BLOCK
         return entry

@@ -21,7 +21,7 @@ from pinnace.host.builds import tarsum
 from pinnace.host.content.inflate import plain_chunks
 from pinnace.host.snapshots.tree import remove_tree
 from pinnace.oci.layer import is_kept_xattr, safe_path
-from pinnace.oci.tar_reader import BLOCK, ByteStream, TarEntry, TarReader
+from pinnace.oci.tar_reader import ByteStream, TarEntry, TarReader
 from pinnace.oci.tar_writer import END_OF_ARCHIVE, entry_header, padding
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
@@ -148,7 +148,6 @@ class _Index:
     def __init__(self, limits: ContextLimits) -> None:
         self._limits = limits
         self._offset = 0
-        self._header = b""
 
     def read(self, chunks: Iterator[bytes]) -> list[SourceEntry]:
         reader = TarReader(ByteStream(chunks), self._record)
@@ -161,8 +160,6 @@ class _Index:
 
     def _record(self, data: bytes) -> None:
         self._offset += len(data)
-        if len(data) == BLOCK:
-            self._header = data
 
     def _member(self, entry: TarEntry, reader: TarReader) -> SourceEntry:
         path = os.fsdecode(safe_path(entry.name, max_length=self._limits.max_path))
@@ -170,7 +167,7 @@ class _Index:
         if kind is None:
             raise InvalidParameter(f"unsupported type {entry.kind!r} in context: {path}")
         start = self._offset
-        total = self._begin(entry)
+        total = self._begin(entry, reader.header)
         if entry.size:
             for chunk in reader.content():
                 total.update(chunk)
@@ -193,9 +190,8 @@ class _Index:
             start=start,
         )
 
-    def _begin(self, entry: TarEntry) -> "tarsum.Hash":
+    def _begin(self, entry: TarEntry, header: bytes) -> "tarsum.Hash":
         """Hash the header with what the reader drops of it: type bits and names."""
-        header = self._header
         octal = header[100:108].strip(b" \0")
         return tarsum.begin(
             os.fsdecode(entry.name),
