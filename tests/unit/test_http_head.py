@@ -5,7 +5,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pinnace.api.http.failures import HeadError
-from pinnace.api.http.head import Headers, ListenerInfo, Peer, early_error, parse_head
+from pinnace.api.http.head import (
+    _REPEATED,
+    Headers,
+    ListenerInfo,
+    Peer,
+    early_error,
+    parse_head,
+)
 from pinnace.api.http.limits import Limits
 
 UNIX = ListenerInfo("unix", False, "unix:///s")
@@ -151,3 +158,30 @@ def test_correct_fields_come_out_as_they_went_in(fields):
     head = "GET / HTTP/1.1\r\n" + "".join(f"{name}: {value}\r\n" for name, value in fields)
     request, _ = parse_head(head.encode(), LIMITS, UNIX, PEER)
     assert list(request.headers) == [(name.lower(), value.strip()) for name, value in fields]
+
+
+def test_the_same_bytes_again_are_judged_by_where_they_come_in_and_who_sends_them():
+    head = b"GET /_ping HTTP/1.1\r\nAccept: */*\r\n"
+    peers = Peer(uid=0, cert_cn=None), Peer(uid=7, cert_cn=None)
+    for peer in (*peers, *peers):
+        request, framing = parse_head(head, Limits(), UNIX, peer)
+        assert (request.path, request.peer, framing.length) == ("/_ping", peer, 0)
+        with pytest.raises(HeadError, match="missing Host"):
+            parse_head(head, Limits(), TCP, peer)
+    with pytest.raises(HeadError, match="too long"):
+        parse_head(head, Limits(request_line_bytes=10), UNIX, peers[0])
+
+
+@pytest.mark.parametrize("name", ["Authorization", "cookie", "X-Registry-Auth"])
+def test_heads_with_secrets_are_not_kept(name):
+    kept = dict(_REPEATED)
+    parse_head(f"GET / HTTP/1.1\r\n{name}: secret\r\n".encode(), Limits(), UNIX, PEER)
+    assert kept == _REPEATED
+
+
+def test_heads_do_not_pile_up():
+    for number in range(1000):
+        parse_head(f"GET /{number} HTTP/1.1\r\n".encode(), Limits(), UNIX, PEER)
+    assert len(_REPEATED) <= 128
+    parse_head(f"GET /{'x' * 600} HTTP/1.1\r\n".encode(), Limits(), UNIX, PEER)
+    assert not any("x" * 600 in str(key) for key in _REPEATED)

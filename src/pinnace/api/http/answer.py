@@ -1,5 +1,6 @@
 """Response heads as bytes; pure."""
 
+import functools
 from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Final
@@ -47,6 +48,11 @@ def render_refusal(status: int, reason: str) -> bytes:
 
 
 def _field_lines(headers: Fields) -> str:
+    return _lines(tuple(headers))
+
+
+@functools.lru_cache(128)  # most answers have the same fields, for the second that `Date` tells
+def _lines(headers: tuple[tuple[str, str], ...]) -> str:
     text = ""
     for name, value in headers:
         if "\n" in value or "\r" in value or "\0" in value or "\n" in name or ":" in name:

@@ -1,4 +1,4 @@
-"""Request heads: strict parsing of RFC 9112 messages into records; pure.
+"""Request heads: strict parsing of RFC 9112 messages into records.
 
 One regular expression accepts a whole correct head at C speed. Only when it does not match is the
 head looked at line by line, to find the status and the reason of the refusal. What is refused is
@@ -10,6 +10,8 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
+
+import msgspec
 
 from pinnace.api.http.failures import HeadError
 from pinnace.api.http.limits import Limits
@@ -28,6 +30,8 @@ _LENGTH: Final = re.compile(r"[0-9]{1,18}")
 _HOST: Final = re.compile(r"[^\s,@?#]*")
 _ABSOLUTE: Final = re.compile(r"https?://([^/?#]*)(.*)", re.IGNORECASE | re.DOTALL)
 _METHOD_BYTES: Final = 32
+_SHORT_BYTES, _MOST_REPEATED = 512, 128
+_SECRETS: Final = ("authorization", "cookie", "x-registry-auth", "x-registry-config")
 
 
 class Headers:
@@ -100,8 +104,7 @@ class Peer:
     address: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(msgspec.Struct, frozen=True):
     """One request head.
 
     Attributes:
@@ -140,6 +143,12 @@ class Framing:
     expects_continue: bool
 
 
+# Method, path, query, fields, whether it is HTTP/1.0, authority.
+_Parts = tuple[str, str, str, Headers, bool, str | None]
+# What was read of short heads: who asks often sends the same bytes again.
+_REPEATED: Final[dict[tuple[bytes, Limits, str], tuple[_Parts, Framing]]] = {}
+
+
 def parse_head(
     head: bytes, limits: Limits, listener: ListenerInfo, peer: Peer
 ) -> tuple[Request, Framing]:
@@ -154,6 +163,19 @@ def parse_head(
     Raises:
         HeadError: The head is refused; nothing after it may be read.
     """
+    key = (head, limits, listener.kind)
+    read = _REPEATED.get(key)
+    if read is None:
+        read = _read(*key)
+        if len(head) <= _SHORT_BYTES and not any(name in read[0][3] for name in _SECRETS):
+            if len(_REPEATED) >= _MOST_REPEATED:
+                _REPEATED.clear()
+            _REPEATED[key] = read
+    (method, path, query, headers, http10, authority), framing = read
+    return Request(method, path, query, headers, http10, listener, peer, authority), framing
+
+
+def _read(head: bytes, limits: Limits, kind: str) -> tuple[_Parts, Framing]:
     match = _HEAD.fullmatch(head)
     if match is None or match.end(2) + 9 > limits.request_line_bytes:
         raise diagnose(head, limits)
@@ -167,11 +189,9 @@ def parse_head(
     headers = Headers(fields)
     http10 = match.group(3) == b"0"
     path, query, authority = _split_target(match.group(1), match.group(2))
-    _check_host(headers, required=not http10 and listener.kind == "tcp")
+    _check_host(headers, required=not http10 and kind == "tcp")
     framing = _framing(headers, http10=http10)
-    method = match.group(1).decode("ascii")
-    request = Request(method, path, query, headers, http10, listener, peer, authority)
-    return request, framing
+    return (match.group(1).decode("ascii"), path, query, headers, http10, authority), framing
 
 
 def diagnose(head: bytes, limits: Limits) -> HeadError:
